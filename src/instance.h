@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * instance.h - what there is once per process: who watches, which mms are open, the
+ * reclaimer. It lies in a page that a forked child finds zeroed, so that a child
+ * starts with nothing, whatever its parent held.
+ *
+ *	lock	open, close, attach, detach; outside every mm->lock. Held across
+ *		system calls and source->open(), never across a callback.
+ */
+#ifndef HMMU_INSTANCE_H
+#define HMMU_INSTANCE_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include "lock.h"
+#include "source/source.h"
+
+struct hmmu_instance {
+	struct hmmu_lock lock;
+	/* The places of the mms that use the process's sources: set and cleared under
+	 * lock, read by hooks; the other half of a Dekker pair, see source.c. An mm is
+	 * never unmapped, so a hook may use one that has just been detached. */
+	uint32_t nwatched; /* places [0, nwatched) have been used; only grows */
+	struct mm_struct *watched[HMMU_WATCHED_MAX];
+	struct mm_struct *anchor; /* set once, before anything is watched */
+	/* Under lock. */
+	struct mm_struct *open; /* by next_open */
+	struct mm_struct *free; /* by next_free */
+
+	/* The reclaimer: reclaim.c. */
+	pthread_t thread;	/* lock */
+	uint32_t thread_users;	/* mms without HMMU_MM_OWN_RECLAIM; lock */
+	uint32_t generation;	/* a reclaimer of another one stops */
+	uint32_t work;		/* futex: something was deferred */
+	uint32_t asleep;	/* Dekker with mm->deferred */
+	uint32_t frees_owed;	/* free_notifier calls not yet returned; futex */
+};
+
+/* A reclaimer that has been told to stop, to be joined without the lock. */
+struct hmmu_reclaimer {
+	pthread_t thread;
+	int stopped;
+};
+
+/* NULL: out of memory. Context: not in a hook (the first call maps). */
+struct hmmu_instance *hmmu_instance(void);
+/* NULL: nobody has opened anything. Context: any. */
+struct hmmu_instance *hmmu_instance_peek(void);
+
+/* mm.c; with inst->lock. A new or a used one; NULL: out of memory. */
+struct mm_struct *hmmu_mm_get(struct hmmu_instance *inst);
+
+/* reclaim.c; with inst->lock. 0 or -ENOMEM. */
+int hmmu_reclaimer_use(struct hmmu_instance *inst);
+void hmmu_reclaimer_unuse(struct hmmu_instance *inst, struct hmmu_reclaimer *old);
+/* Without it. */
+void hmmu_reclaimer_join(struct hmmu_reclaimer *old);
+/* Runs what is queued for @mm and waits for what others run of it. */
+void hmmu_reclaim_drain(struct mm_struct *mm);
+
+#endif /* HMMU_INSTANCE_H */

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+/* lock.c - see lock.h. The three-state mutex is Drepper's ("Futexes are tricky"). */
+#include "lock.h"
+
+#include <stdbool.h>
+
+#include "atomic.h"
+#include "futex.h"
+
+/* A critical section is about 100 ns: spin about ten of them, then sleep. */
+#define HMMU_LOCK_SPINS 64
+
+static bool try_lock(struct hmmu_lock *lock)
+{
+	uint32_t free = HMMU_LOCK_FREE;
+
+	/* Acquire pairs with the release in hmmu_unlock(). */
+	return hmmu_load_relaxed(&lock->word) == HMMU_LOCK_FREE &&
+	       hmmu_cas_acquire(&lock->word, &free, HMMU_LOCK_HELD);
+}
+
+static bool spin_lock(struct hmmu_lock *lock)
+{
+	for (int i = 0; i < HMMU_LOCK_SPINS; i++) {
+		if (try_lock(lock))
+			return true;
+		hmmu_cpu_relax();
+	}
+	return false;
+}
+
+void hmmu_lock(struct hmmu_lock *lock)
+{
+	if (spin_lock(lock))
+		return;
+	/* CONTENDED from here on: unlock wakes one, who stays CONTENDED since
+	 * others may sleep still. Pairs with the exchange in hmmu_unlock(). */
+	while (hmmu_xchg_acquire(&lock->word, HMMU_LOCK_CONTENDED) != HMMU_LOCK_FREE)
+		hmmu_futex_wait(&lock->word, HMMU_LOCK_CONTENDED, NULL);
+}
+
+void hmmu_lock_spin(struct hmmu_lock *lock)
+{
+	while (!spin_lock(lock))
+		/* The holder may have been preempted: give it the CPU. The
+		 * caller stays runnable. */
+		hmmu_syscall(SYS_sched_yield);
+}
+
+void hmmu_unlock(struct hmmu_lock *lock)
+{
+	if (hmmu_xchg_release(&lock->word, HMMU_LOCK_FREE) == HMMU_LOCK_CONTENDED)
+		hmmu_futex_wake(&lock->word, 1);
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT
+/*
+ * insert.c - subscriptions come and go. The races with start are drawn in notifier.h.
+ */
+#include <errno.h>
+
+#include "../export.h"
+#include "notifier.h"
+#include "pool.h"
+
+/* What a subscription points to once removed: an mm that watches nothing. Never written
+ * and never locked: everything looks at epoch first. */
+static struct mm_struct *dead_mm(void)
+{
+	static const struct {
+		uint64_t epoch;
+		uint64_t line[7];
+	} dead __attribute__((aligned(64)));
+
+	return (struct mm_struct *)(uintptr_t)&dead;
+}
+
+static struct hmmu_key key_of(const struct hmmu_sub *sub)
+{
+	return (struct hmmu_key){ sub->start, (uint64_t)(uintptr_t)sub };
+}
+
+/* With the lock, which it drops to map: nodes for the tree. */
+static int make_nodes(struct mm_struct *mm)
+{
+	struct hmmu_chunk chunk;
+	int ret;
+
+	hmmu_mm_unlock(mm);
+	/* npages is read without the lock: it only sizes the chunk. */
+	ret = hmmu_chunk_map(&chunk, &mm->tree);
+	hmmu_mm_lock(mm);
+	if (!ret)
+		hmmu_chunk_give(&mm->tree, &chunk);
+	return ret;
+}
+
+/* The same for one GiB of the summary. */
+static int make_leaf(struct mm_struct *mm, unsigned long gib)
+{
+	struct hmmu_summary_leaf *leaf;
+
+	hmmu_mm_unlock(mm);
+	leaf = hmmu_map(sizeof(*leaf), false);
+	hmmu_mm_lock(mm);
+	if (!leaf)
+		return -ENOMEM;
+	if (hmmu_summary_give(&mm->summary, gib, leaf))
+		return 0;
+	hmmu_mm_unlock(mm);
+	hmmu_unmap(leaf, sizeof(*leaf));
+	hmmu_mm_lock(mm);
+	return 0;
+}
+
+/* With the lock on entry and return: afterwards nothing of insert can fail. */
+static int make_room(struct mm_struct *mm, uint64_t start, uint64_t last)
+{
+	int ret = 0;
+
+	while (!ret) {
+		long gib = hmmu_summary_missing(&mm->summary, start, last);
+
+		if (gib >= 0)
+			ret = make_leaf(mm, (unsigned long)gib);
+		else if (!hmmu_itree_ready(&mm->tree))
+			ret = make_nodes(mm);
+		else
+			break;
+	}
+	return ret;
+}
+
+/* With the lock: the store half of G2's pair. */
+static void announce(struct mm_struct *mm, uint64_t start, uint64_t last)
+{
+	unsigned int level = hmmu_summary_level(start, last);
+
+	hmmu_summary_add(&mm->summary, start, last);
+	if (mm->level_subs[level]++ == 0)
+		hmmu_or_seqcst(&mm->gate, 1ULL << level);
+}
+
+static void withdraw(struct mm_struct *mm, uint64_t start, uint64_t last)
+{
+	unsigned int level = hmmu_summary_level(start, last);
+
+	hmmu_summary_del(&mm->summary, start, last);
+	if (--mm->level_subs[level] == 0)
+		hmmu_and_seqcst(&mm->gate, ~(1ULL << level));
+}
+
+/* With the lock on entry and return, dropped to map and to wait for BUSY slots: room is
+ * made, the range is announced, and no slot was BUSY afterwards. */
+static int prepare(struct mm_struct *mm, uint64_t start, uint64_t last)
+{
+	unsigned int busy;
+	int ret;
+
+	for (;;) {
+		ret = make_room(mm, start, last);
+		if (ret)
+			return ret;
+		announce(mm, start, last);
+		busy = hmmu_busy_slot(mm);
+		if (busy == HMMU_SLOTS)
+			return 0;
+		withdraw(mm, start, last);
+		hmmu_mm_unlock(mm);
+		hmmu_slot_wait_busy(mm, busy);
+		hmmu_mm_lock(mm);
+	}
+}
+
+static void init_sub(struct hmmu_sub *sub, struct mm_struct *mm, struct hmmu_newcomer *who,
+		     const struct mmu_interval_notifier_ops *ops)
+{
+	who->id = mm->next_id++;
+	who->count = &sub->begun;
+	*sub = (struct hmmu_sub){
+		.mm = mm,
+		.ops = ops,
+		.start = who->start,
+		.last = who->last,
+		.id = who->id,
+		.level = (uint8_t)hmmu_summary_level(who->start, who->last),
+		.cookie = HMMU_SUB_LIVE,
+	};
+}
+
+/* A planted bug. */
+static void scan_early(struct hmmu_sub *sub, struct mm_struct *mm, struct hmmu_newcomer *who,
+		       const struct mmu_interval_notifier_ops *ops)
+{
+	init_sub(sub, mm, who, ops);
+	hmmu_attach(mm, who);
+	hmmu_mm_unlock(mm);
+	hmmu_mm_lock(mm);
+}
+
+HMMU_EXPORT int mmu_interval_notifier_insert(struct mmu_interval_notifier *pub,
+					     struct mm_struct *mm, unsigned long start,
+					     unsigned long length,
+					     const struct mmu_interval_notifier_ops *ops)
+{
+	struct hmmu_sub *sub = (struct hmmu_sub *)pub;
+	struct hmmu_newcomer who = { 0, start, start + length - 1, NULL };
+	int ret;
+
+	if (!sub || !mm || !ops || !ops->invalidate)
+		return -EINVAL;
+	if (!length || who.last < start)
+		return -EOVERFLOW;
+	if (!hmmu_mm_alive(mm))
+		return -ENODEV;
+	hmmu_mm_lock(mm);
+	if (HMMU_PLANTED(SCAN_BEFORE_PUBLISH))
+		scan_early(sub, mm, &who, ops);
+	ret = prepare(mm, start, who.last);
+	if (ret)
+		goto out;
+	if (!HMMU_PLANTED(SCAN_BEFORE_PUBLISH))
+		init_sub(sub, mm, &who, ops);
+	hmmu_itree_insert(&mm->tree, key_of(sub), sub->last);
+	mm->nsubs++;
+	if (!HMMU_PLANTED(SCAN_BEFORE_PUBLISH))
+		hmmu_attach(mm, &who);
+out:
+	hmmu_mm_unlock(mm);
+	return ret;
+}
+
+static void check_remove(const struct hmmu_sub *sub)
+{
+	if (hmmu_tls.frame)
+		hmmu_report("remove-in-callback", sub);
+	if (hmmu_tls.driver_lock == sub)
+		hmmu_report("remove-under-driver-lock", sub);
+}
+
+static bool still_open(struct mm_struct *mm, const void *arg)
+{
+	const struct hmmu_sub *sub = arg;
+
+	return hmmu_load_seqcst(&sub->begun) == hmmu_load_seqcst(&sub->ended);
+}
+
+HMMU_EXPORT void mmu_interval_notifier_remove(struct mmu_interval_notifier *pub)
+{
+	struct hmmu_sub *sub = (struct hmmu_sub *)pub;
+	struct mm_struct *mm = sub->mm;
+	bool overflow, reader;
+
+	if (mm == dead_mm()) {
+		hmmu_report("removed-twice", sub);
+		return;
+	}
+	if (!hmmu_mm_alive(mm))
+		return; /* a forked child */
+	check_remove(sub);
+	if (HMMU_PLANTED(REMOVE_WAITS_END))
+		hmmu_event_wait(mm, still_open, sub);
+	hmmu_mm_lock(mm);
+	hmmu_itree_remove(&mm->tree, key_of(sub));
+	withdraw(mm, sub->start, sub->last);
+	mm->nsubs--;
+	/* Pairs with the load in walk_call(): G3's Dekker pair. */
+	hmmu_add_seqcst(&mm->removals, 1);
+	overflow = mm->overflow != NULL;
+	reader = sub->waiters > 0;
+	sub->cookie = HMMU_SUB_DEAD;
+	/* Nobody will add to ended any more. */
+	hmmu_store_release(&sub->ended, hmmu_load_relaxed(&sub->begun));
+	hmmu_mm_unlock(mm);
+	if (reader) {
+		hmmu_report("remove-with-reader", sub);
+		hmmu_wake_readers(&sub->ended);
+	}
+	hmmu_wait_callbacks(mm, sub, overflow);
+	sub->mm = dead_mm();
+}

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: MIT
+/*
+ * mm.c - address spaces are opened and closed, their lock, and watching that is lost.
+ *
+ * A struct mm_struct is one mapping that is never unmapped: a hook that has read its
+ * address may use it whenever it likes; one that was closed is reused by the next open,
+ * with whatever invalidations are still open in its slots. A forked child finds it
+ * zeroed.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "../arch/syscall.h"
+#include "../export.h"
+#include "../instance.h"
+#include "notifier.h"
+#include "pool.h"
+
+#define SOURCES_KNOWN (HMMU_SOURCE_HOOKS | HMMU_SOURCE_BEST)
+#define FLAGS_KNOWN HMMU_MM_OWN_RECLAIM
+
+/* ---- the lock --------------------------------------------------------- */
+
+static void hold(struct mm_struct *mm)
+{
+	/* Before the lock is taken: a signal handler that comes in between takes the
+	 * undecided way for nothing, which is sound; after would be a deadlock. */
+	hmmu_tls.held = mm;
+	hmmu_signal_fence();
+}
+
+static void unhold(struct mm_struct *mm)
+{
+	hmmu_unlock(&mm->lock);
+	hmmu_signal_fence();
+	hmmu_tls.held = NULL;
+	hmmu_signal_fence();
+}
+
+void hmmu_mm_lock(struct mm_struct *mm)
+{
+	hold(mm);
+	hmmu_lock(&mm->lock);
+}
+
+void hmmu_mm_lock_nonblock(struct mm_struct *mm)
+{
+	hold(mm);
+	hmmu_lock_spin(&mm->lock);
+}
+
+void hmmu_mm_unlock(struct mm_struct *mm)
+{
+	unhold(mm);
+	/* A handler of this thread set it before unhold(), or somebody left it. */
+	if (hmmu_load_relaxed(&mm->lost_pending))
+		hmmu_mm_deliver_lost(mm);
+}
+
+void hmmu_mm_unlock_nonblock(struct mm_struct *mm)
+{
+	unhold(mm);
+}
+
+void hmmu_mm_lost(struct mm_struct *mm)
+{
+	struct mmu_notifier_range range;
+
+	/* Pairs with the loads of epoch in read.c. */
+	hmmu_add_seqcst(&mm->epoch, EPOCH_STEP);
+	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, mm, 0, ~0UL);
+	range.phase = HMMU_PHASE_LOST;
+	mmu_notifier_invalidate_range_start(&range);
+	mmu_notifier_invalidate_range_end(&range);
+}
+
+/* Without a lock. Readers wait until this is done: only then is what the callbacks left
+ * in the shadows good again. */
+void hmmu_mm_deliver_lost(struct mm_struct *mm)
+{
+	uint64_t owed = hmmu_xchg_seqcst(&mm->lost_pending, 0);
+
+	if (!owed)
+		return;
+	hmmu_mm_lost(mm);
+	/* Pairs with the loads of epoch in read.c. */
+	hmmu_add_seqcst(&mm->epoch, owed * EPOCH_CLEAR);
+	hmmu_event_signal(mm);
+}
+
+/* ---- open ------------------------------------------------------------- */
+
+/* With the instance's lock. */
+struct mm_struct *hmmu_mm_get(struct hmmu_instance *inst)
+{
+	struct mm_struct *mm = inst->free;
+
+	if (mm) {
+		inst->free = mm->next_free;
+		return mm;
+	}
+	mm = hmmu_map(sizeof(*mm), true);
+	if (!mm)
+		return NULL;
+	mm->epoch = EPOCH_BASE; /* plain: nobody knows it yet */
+	mm->next_id = 1;
+	return mm;
+}
+
+static void mm_put(struct hmmu_instance *inst, struct mm_struct *mm)
+{
+	mm->next_free = inst->free;
+	inst->free = mm;
+}
+
+static int check_options(const struct hmmu_mm_options *o)
+{
+	static const unsigned int none[5];
+
+	if (o->size != sizeof(*o) || (o->sources & ~SOURCES_KNOWN) ||
+	    (o->flags & ~FLAGS_KNOWN) || o->require > HMMU_BRACKETED)
+		return -EINVAL;
+	/* BEST chooses by itself. */
+	if ((o->sources & HMMU_SOURCE_BEST) && o->sources != HMMU_SOURCE_BEST)
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+		if (o->reserved[i])
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/* Every operation through libc, from outside and from inside. What no source of this
+ * version can watch at all (ftruncate) would refuse everybody: it is left to describe. */
+static bool meets(const struct hmmu_source *source, unsigned int require)
+{
+	struct hmmu_coverage cells[HMMU_OP_NR * HMMU_CALLER_NR];
+	int n = source->describe(cells, sizeof(cells) / sizeof(cells[0]));
+
+	for (int i = 0; i < n; i++) {
+		if (cells[i].caller != HMMU_CALLER_LIBC &&
+		    cells[i].caller != HMMU_CALLER_LIBC_INTERNAL)
+			continue;
+		if (cells[i].operation != HMMU_OP_FTRUNCATE && cells[i].exactness < require)
+			return false;
+	}
+	return true;
+}
+
+/* With the instance's lock. */
+static int open_sources(struct mm_struct *mm, unsigned int require)
+{
+	int ret;
+
+	if (!mm->sources)
+		return 0;
+	ret = hmmu_source_hooks.open();
+	if (ret)
+		return ret == -ENOMEM ? ret : -EOPNOTSUPP;
+	if (!meets(&hmmu_source_hooks, require))
+		return -EOPNOTSUPP;
+	return hmmu_source_attach(mm);
+}
+
+static int open_locked(struct hmmu_instance *inst, struct mm_struct **out,
+		       const struct hmmu_mm_options *o, struct hmmu_reclaimer *old)
+{
+	struct mm_struct *mm = hmmu_mm_get(inst);
+	int ret;
+
+	if (!mm)
+		return -ENOMEM;
+	/* The only source that this version's BEST can choose. */
+	mm->sources = o->sources == HMMU_SOURCE_BEST ? HMMU_SOURCE_HOOKS : o->sources;
+	mm->mm_flags = o->flags;
+	if (!(mm->mm_flags & HMMU_MM_OWN_RECLAIM)) {
+		ret = hmmu_reclaimer_use(inst);
+		if (ret)
+			goto err_put;
+	}
+	ret = open_sources(mm, o->require);
+	if (ret)
+		goto err_reclaimer;
+	mm->next_open = inst->open;
+	inst->open = mm;
+	*out = mm;
+	return 0;
+
+err_reclaimer:
+	if (!(mm->mm_flags & HMMU_MM_OWN_RECLAIM))
+		hmmu_reclaimer_unuse(inst, old);
+err_put:
+	mm_put(inst, mm);
+	return ret;
+}
+
+HMMU_EXPORT int hmmu_mm_open(struct mm_struct **mm, const struct hmmu_mm_options *options)
+{
+	const struct hmmu_mm_options best = {
+		.size = sizeof(best),
+		.sources = HMMU_SOURCE_BEST,
+	};
+	struct hmmu_reclaimer old = { 0 };
+	struct hmmu_instance *inst;
+	int ret;
+
+	if (!mm)
+		return -EINVAL;
+	if (!options)
+		options = &best;
+	ret = check_options(options);
+	if (ret)
+		return ret;
+	inst = hmmu_instance();
+	if (!inst)
+		return -ENOMEM;
+	hmmu_lock(&inst->lock);
+	ret = open_locked(inst, mm, options, &old);
+	hmmu_unlock(&inst->lock);
+	hmmu_reclaimer_join(&old);
+	return ret;
+}
+
+/* ---- close ------------------------------------------------------------ */
+
+static bool subscribed(struct mm_struct *mm)
+{
+	bool yes;
+
+	hmmu_mm_lock(mm);
+	yes = mm->nsubs || mm->whole;
+	hmmu_mm_unlock(mm);
+	return yes;
+}
+
+/* The application's own: a source's are over once it is detached. */
+static bool open_explicit(struct mm_struct *mm)
+{
+	bool yes;
+
+	for (unsigned int i = 0; i < HMMU_SLOTS; i++) {
+		if ((hmmu_load_acquire(&mm->slots[i].state) & SLOT_KIND) != SLOT_FREE)
+			return true;
+	}
+	hmmu_mm_lock(mm);
+	yes = mm->overflow != NULL;
+	hmmu_mm_unlock(mm);
+	return yes;
+}
+
+/* A leaf is private and anonymous: dropped pages read as zeros, which is an empty
+ * summary. A straggling hook may look: it finds nobody, which is true. */
+static void forget_summary(struct mm_struct *mm)
+{
+	struct hmmu_summary *s = &mm->summary;
+
+	for (unsigned int i = 0; i < SUMMARY_GIBS; i++) {
+		if (!s->any3[i / 64]) {
+			i |= 63;
+			continue;
+		}
+		if (s->leaf[i])
+			hmmu_syscall(SYS_madvise, s->leaf[i], sizeof(*s->leaf[i]), MADV_DONTNEED);
+	}
+}
+
+static void unlink_open(struct hmmu_instance *inst, struct mm_struct *mm)
+{
+	struct mm_struct **link = &inst->open;
+
+	while (*link != mm)
+		link = &(*link)->next_open;
+	*link = mm->next_open;
+}
+
+/* With the instance's lock. */
+static int close_locked(struct hmmu_instance *inst, struct mm_struct *mm,
+			struct hmmu_reclaimer *old)
+{
+	if (subscribed(mm) || (!mm->sources && open_explicit(mm)))
+		return -EBUSY;
+	if (mm->sources)
+		hmmu_source_detach(mm);
+	unlink_open(inst, mm);
+	forget_summary(mm);
+	/* Sequences of this life are good for nothing in the next. */
+	hmmu_add_seqcst(&mm->epoch, EPOCH_STEP);
+	if (!(mm->mm_flags & HMMU_MM_OWN_RECLAIM))
+		hmmu_reclaimer_unuse(inst, old);
+	mm_put(inst, mm);
+	return 0;
+}
+
+HMMU_EXPORT int hmmu_mm_close(struct mm_struct *mm)
+{
+	struct hmmu_reclaimer old = { 0 };
+	struct hmmu_instance *inst;
+	int ret;
+
+	if (!mm)
+		return -EINVAL;
+	if (!hmmu_mm_alive(mm))
+		return 0; /* a forked child: it is the parent's */
+	/* Before the lock: what was deferred may want to close another mm. */
+	hmmu_reclaim_drain(mm);
+	inst = hmmu_instance();
+	hmmu_lock(&inst->lock);
+	ret = close_locked(inst, mm, &old);
+	hmmu_unlock(&inst->lock);
+	hmmu_reclaimer_join(&old);
+	return ret;
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * notifier.h - the protocol's inside: what lies in a subscription, in an open
+ * invalidation and in an address space, and the argument that G1-G6 hold.
+ * docs/design.md tells the same at length.
+ *
+ * A SUBSCRIPTION has two counts, written only with mm->lock held:
+ *
+ *	begun	invalidations of it that have started
+ *	ended	those of them that are over		ended <= begun, always
+ *
+ *	open	 <=> begun != ended	read_begin waits (G1, meeting 3)
+ *	collided <=> begun moved	read_retry answers true (G1, meeting 1)
+ *
+ * The reader loads `ended` first, then `begun`: equal means that none was open when
+ * `begun` was loaded, since ended <= begun and both only grow. No reader writes
+ * anything that is shared.
+ *
+ * AN OPEN INVALIDATION has a slot in mm->slots (64, a cache line each), or, when
+ * all are taken, a place in mm->overflow. A slot's word:
+ *
+ *	FREE	 nobody's
+ *	BUSY	 claimed, its range is being written: a few stores
+ *	OPEN	 its range is valid
+ *	OPEN|ATTACHED	and somebody counted itself: end must take the lock
+ *	ENDING	 the change is done: inserts ignore it
+ *
+ *	FREE -> BUSY -> OPEN -> FREE			end found nobody: one CAS
+ *			OPEN [-> ATTACHED] -> ENDING -> FREE	otherwise, with the lock
+ *
+ * WHO CARES ABOUT THIS RANGE? is answered from a summary, bits per cell (summary.h),
+ * a superset of the tree. Start claims its slot, then reads the summary; insert
+ * writes the summary, then reads the slots. Dekker: all four accesses are seqcst,
+ * one of the two sees the other (G2):
+ *
+ *	start					insert (mm->lock held)
+ *	slot.state = BUSY	[seqcst RMW]	summary |= my cells	[seqcst RMW]
+ *	slot.range = ...; state = OPEN		any slot BUSY?	[seqcst]  withdraw, unlock,
+ *	load summary		[seqcst]		wait for it, begin again
+ *	  sees cells: lock, walk the tree	id, into the tree;
+ *	  does not: the insert comes after	each slot OPEN and mine:
+ *	  and sees BUSY or OPEN			  count myself
+ *						[Required: one of them counts it]
+ *
+ * BUSY is never waited for with the lock held (its owner may sit in a signal handler
+ * that wants the lock), and the newcomer is in nobody's count until one hold of the lock
+ * saw no BUSY, announced it, gave it its id and attached it: to a walk or an end it is
+ * there with all its counts, or not at all.
+ *
+ * Counted exactly once: ids grow with each insert. The walk counts subscriptions
+ * with id < inv.limit, in key order, as far as inv.progress; limit is the next id
+ * when the walk begins, or lower: the id of the first insert that attached before
+ * it. Everyone who inserts with id >= limit while the slot is OPEN attaches. So
+ *
+ *	counted(inv, sub) <=> sub.id >= inv.limit || key(sub) <= inv.progress
+ *
+ * and end adds 1 to `ended` of every overlapping subscription in the tree that is
+ * counted and has id < inv.end_limit (the next id when it turned ENDING).
+ *
+ * CALLBACKS run with no lock held, one at a time, each under a hazard (the slot's
+ * or the overflow entry's) so that remove can wait for it, and only for it (G3):
+ *
+ *	runner					remove
+ *	slot.hazard = sub	[seqcst]	lock; take sub off the tree
+ *	load mm->removals	[seqcst]	mm->removals++		[seqcst]; unlock
+ *	  moved since the walk: do not call,	load each hazard	[seqcst]
+ *	  lock, walk again from here		  == sub: wait until it is not
+ *	  not moved: call	   [Required: one of them sees the other]
+ *
+ * The first of a batch is published with the lock held and needs no second look:
+ * so each round of a walk calls at least one, whatever others remove (G4).
+ * The waiter is woken likewise: hazard changes, then mm->event_waiters is loaded;
+ * the remover counts itself there, then looks at the hazards again.
+ *
+ * WAITING READERS sleep on the low half of their own `ended`; `waiters` is guarded
+ * by the lock, under which end adds to `ended`: end wakes those of its own range
+ * and nobody else (G4). A waiter's memory is the subscription: remove is not
+ * legal with a reader inside.
+ *
+ * SIGNAL HANDLERS may change memory while their thread holds mm->lock (tls.held).
+ * Start then touches atomics only: the mm becomes undecided (epoch's low byte counts):
+ * every check fails, every reader waits. End leaves it so; whoever drops the lock next,
+ * or a reader that waits, calls everybody with phase LOST and then decides it. Checked
+ * accesses stay exact; the callbacks come right after the handler instead of before the
+ * change.
+ *
+ * A FORKED CHILD finds the mm zeroed (MADV_WIPEONFORK): epoch 0 is "not watched",
+ * whatever was in flight in the parent.
+ *
+ * LOCKS: mm->lock nests inside everything and nothing nests inside it: no callback,
+ * no system call but the futex's own, no driver lock. Open and close are serialised
+ * by the instance's lock (instance.h), outside mm->lock.
+ */
+#ifndef HMMU_NOTIFIER_H
+#define HMMU_NOTIFIER_H
+
+#include <hmmu/mmu_notifier.h>
+
+#include "../atomic.h"
+#include "../lock.h"
+#include "../plant.h"
+#include "../report.h"
+#include "../tls.h"
+#include "itree.h"
+#include "summary.h"
+
+#define HMMU_SLOTS 64
+#define HMMU_BATCH 32	    /* subscriptions per hold of the lock */
+#define HMMU_SEQ_NONE (~0UL) /* a sequence that always retries */
+
+enum hmmu_slot_kind {
+	SLOT_FREE = 0,
+	SLOT_BUSY = 1,
+	SLOT_OPEN = 2,
+	SLOT_ENDING = 3,
+	SLOT_KIND = 3,	    /* mask */
+	SLOT_ATTACHED = 4,  /* flag, with OPEN */
+	SLOT_GENERATION = 8 /* one more for each use */
+};
+
+struct hmmu_slot {
+	uint64_t state; /* generation | flag | kind */
+	/* Release stores while BUSY; valid while OPEN; readers look at state before
+	 * and after. */
+	uint64_t start;
+	uint64_t last;
+	struct hmmu_inv *inv; /* safe to follow with mm->lock held and ATTACHED set */
+	const void *hazard;   /* whose callback runs in the owner; written by the owner */
+	uint64_t pad[3];
+};
+_Static_assert(sizeof(struct hmmu_slot) == 64, "a slot is a cache line");
+
+/* What a range object is to its caller: see enum values. */
+enum hmmu_inv_state {
+	INV_INIT = 0x68696e76, /* initialised: start may be called */
+	INV_OPEN,	       /* in a slot or in the overflow list */
+	INV_UNDECIDED,	       /* opened inside the lock, by a signal handler */
+	INV_NOTHING,	       /* opened where nothing is watched (a forked child) */
+	INV_DONE,	       /* ended, or refused */
+};
+
+/* struct mmu_notifier_range seen from inside. */
+struct hmmu_inv {
+	struct mm_struct *mm;
+	uint64_t start;
+	uint64_t end;
+	uint32_t flags;
+	uint32_t event;
+	uint32_t phase;
+	uint32_t state; /* enum hmmu_inv_state; the caller's thread */
+	void *owner;
+	/* Guarded by mm->lock from here on, but slot, watched and slot_state, which
+	 * only start writes, before it returns. */
+	uint16_t slot;	  /* index + 1, 0 = overflow */
+	uint8_t watched;  /* end must take the lock */
+	uint8_t walked;	  /* limit is final */
+	uint8_t ending;
+	uint8_t pad[3];
+	uint64_t slot_state;	 /* what end expects in the slot */
+	uint64_t limit;
+	uint64_t end_limit;
+	struct hmmu_key progress;
+	uint64_t whole_progress; /* id of the last whole-mm notifier that accepted */
+	struct hmmu_inv *next;	 /* mm->overflow */
+	struct hmmu_inv **link;
+	const void *hazard;	 /* of an overflow entry; as slot.hazard */
+} __attribute__((may_alias));
+_Static_assert(sizeof(struct hmmu_inv) == sizeof(struct mmu_notifier_range), "ABI: range");
+
+/* struct mmu_interval_notifier seen from inside. */
+struct hmmu_sub {
+	uint64_t begun; /* release stores under mm->lock */
+	uint64_t ended; /* the same; its low half is the readers' futex */
+	struct mm_struct *mm;
+	const struct mmu_interval_notifier_ops *ops;
+	uint64_t start;
+	uint64_t last;
+	uint64_t id;
+	uint32_t waiters; /* readers asleep; mm->lock */
+	uint8_t level;	  /* of its cells in the summary */
+	uint8_t pad;
+	uint16_t cookie;  /* HMMU_SUB_LIVE, HMMU_SUB_DEAD */
+	uint64_t reserved[8];
+} __attribute__((may_alias));
+_Static_assert(sizeof(struct hmmu_sub) == sizeof(struct mmu_interval_notifier), "ABI: sub");
+
+#define HMMU_SUB_LIVE 0x5b5b
+#define HMMU_SUB_DEAD 0xdead
+
+/* struct mmu_notifier seen from inside. */
+struct hmmu_whole {
+	const struct mmu_notifier_ops *ops;
+	struct mm_struct *mm;
+	struct hmmu_work work;
+	/* All guarded by mm->lock. */
+	uint64_t id;
+	struct hmmu_whole *next; /* by id */
+	uint64_t users;		 /* gets less puts; 0 for register */
+	uint64_t owed;		 /* invalidations open since before it came */
+	uint64_t reserved[6];
+} __attribute__((may_alias));
+_Static_assert(sizeof(struct hmmu_whole) == sizeof(struct mmu_notifier), "ABI: whole");
+
+/* epoch: + EPOCH_STEP when watching was lost, + EPOCH_MARK when the mm becomes
+ * undecided, + EPOCH_CLEAR when that is over: it only grows, and its low byte is how
+ * many hold it undecided. Never 0 but in a forked child. */
+#define EPOCH_BASE (1ULL << 63)
+#define EPOCH_STEP 256ULL
+#define EPOCH_MARK (EPOCH_STEP + 1)
+#define EPOCH_CLEAR (EPOCH_STEP - 1)
+#define EPOCH_UNDECIDED 255ULL
+
+struct mm_struct {
+	/* Read by every reader and every start; written rarely. */
+	uint64_t epoch;
+	uint64_t gate;	      /* SUMMARY level bits and GATE_WHOLE: Dekker, as summary */
+	uint32_t slots_high;  /* slots [0, slots_high) may be in use; only grows */
+	uint32_t sources;     /* HMMU_SOURCE_* in use; set by open */
+	uint32_t mm_flags;    /* HMMU_MM_*; set by open */
+	uint64_t lost_pending; /* changes made by signal handlers inside the lock, over, of
+				* which nobody has been told: each holds the mm undecided */
+	uint32_t pad0[5];
+
+	/* Looked at by each runner of callbacks. */
+	uint64_t removals __attribute__((aligned(64))); /* written under lock */
+	uint32_t event;		/* futex: a hazard or an owed count went away */
+	uint32_t event_waiters;
+
+	struct hmmu_lock lock __attribute__((aligned(64)));
+	/* Guarded by lock. */
+	uint64_t next_id;
+	uint64_t nsubs;
+	struct hmmu_itree tree;
+	struct hmmu_inv *overflow;
+	struct hmmu_whole *whole;
+	uint64_t level_subs[SUMMARY_LEVELS];
+
+	struct hmmu_work *deferred __attribute__((aligned(64))); /* reclaim/ */
+	uint32_t reclaiming;					  /* threads inside fn */
+	uint32_t reserved;
+	/* instance.h: guarded by the instance's lock. */
+	struct mm_struct *next_open;
+	struct mm_struct *next_free;
+
+	struct hmmu_slot slots[HMMU_SLOTS] __attribute__((aligned(64)));
+	struct hmmu_summary summary __attribute__((aligned(64)));
+};
+
+#define GATE_WHOLE (1ULL << 32)
+
+/* mm.c */
+void hmmu_mm_lock(struct mm_struct *mm);
+void hmmu_mm_lock_nonblock(struct mm_struct *mm);
+void hmmu_mm_unlock(struct mm_struct *mm);	    /* may deliver LOST: no lock held */
+void hmmu_mm_unlock_nonblock(struct mm_struct *mm); /* leaves it to the next */
+void hmmu_mm_lost(struct mm_struct *mm);
+void hmmu_mm_deliver_lost(struct mm_struct *mm);
+
+static inline bool hmmu_mm_alive(struct mm_struct *mm)
+{
+	return hmmu_load_relaxed(&mm->epoch) != 0;
+}
+
+/* event.c: the mm's event count. cond is re-checked after the waiter is counted. */
+void hmmu_event_wait(struct mm_struct *mm, bool (*cond)(struct mm_struct *, const void *),
+		     const void *arg);
+void hmmu_event_signal(struct mm_struct *mm);
+
+/* slot.c */
+struct hmmu_slot *hmmu_slot_claim(struct mm_struct *mm, struct hmmu_inv *inv);
+bool hmmu_slot_release(struct hmmu_inv *inv); /* false: attached, take the lock */
+void hmmu_slot_free(struct hmmu_inv *inv);    /* with the lock: ENDING -> FREE */
+
+/* How a newcomer counts itself: what attach does with an open one it overlaps. */
+struct hmmu_newcomer {
+	uint64_t id;
+	uint64_t start;
+	uint64_t last;
+	uint64_t *count; /* += 1 for each that is open and not going to count it */
+};
+/* With the lock, after the announcement: the index of a BUSY slot, for which the caller
+ * withdraws, waits without the lock and starts again; HMMU_SLOTS: none. */
+unsigned int hmmu_busy_slot(struct mm_struct *mm);
+void hmmu_attach(struct mm_struct *mm, const struct hmmu_newcomer *who);
+void hmmu_slot_wait_busy(struct mm_struct *mm, unsigned int i);
+
+/* invalidate.c: hazards */
+const void **hmmu_inv_hazard(struct hmmu_inv *inv);
+/* Without the lock: @subject's callback is over, @next's begins (NULL: none). */
+void hmmu_hazard_move(struct hmmu_inv *inv, const void *next);
+/* Called by remove after the subject left its list: waits for its callbacks.
+ * @overflow: the overflow list was not empty under that hold of the lock. */
+void hmmu_wait_callbacks(struct mm_struct *mm, const void *subject, bool overflow);
+bool hmmu_in_callback_of(const void *subject);
+void hmmu_inv_lock(struct hmmu_inv *inv); /* as its blockable flag allows */
+void hmmu_inv_unlock(struct hmmu_inv *inv);
+/* The callback of the whole-mm notifiers (whole.c). -EAGAIN: one refused. */
+int hmmu_whole_start(struct hmmu_inv *inv);
+void hmmu_whole_end(struct hmmu_inv *inv);
+
+/* read.c */
+void hmmu_wake_readers(uint64_t *ended);
+
+#endif /* HMMU_NOTIFIER_H */

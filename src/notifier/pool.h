@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pool.h - memory of the library's own: mapped, never malloc'ed, not inherited by a
+ * forked child. Nodes go back to their tree's free list, never to the system.
+ */
+#ifndef HMMU_POOL_H
+#define HMMU_POOL_H
+
+#include <stddef.h>
+
+#include "itree.h"
+
+#define HMMU_NODE_SIZE 1024
+
+/* Zeroed pages, or NULL. @wipe: a forked child finds them zeroed instead of absent.
+ * Context: sleeps (a system call): never with a lock held. */
+void *hmmu_map(size_t size, bool wipe);
+void hmmu_unmap(void *p, size_t size);
+
+/* A chunk of fresh nodes, mapped without the lock, handed over with it. */
+struct hmmu_chunk {
+	void *mem;
+	size_t nodes;
+};
+int hmmu_chunk_map(struct hmmu_chunk *chunk, const struct hmmu_itree *t); /* 0, -ENOMEM */
+void hmmu_chunk_give(struct hmmu_itree *t, struct hmmu_chunk *chunk);
+
+struct hmmu_node *hmmu_node_get(struct hmmu_itree *t);
+void hmmu_node_put(struct hmmu_itree *t, struct hmmu_node *node);
+
+#endif /* HMMU_POOL_H */

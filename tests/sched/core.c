@@ -1,0 +1,522 @@
+// SPDX-License-Identifier: MIT
+/*
+ * core.c - schedules of the real code, and the planted bugs.
+ *
+ * Each scenario must be clean for a number of seeds; each planted bug of src/plant.h
+ * names the scenario that must kill it, by an assertion, a deadlock or a livelock of the
+ * scheduler, within a bounded number of seeds. A bug without a killer fails the test.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "world.h"
+
+#define SEEDS_CLEAN 3000
+#define SEEDS_PLANTED 30000
+
+/* ---- scenarios -------------------------------------------------------- */
+
+static void change0(void *arg)
+{
+	world_change(0, 0);
+	world_change(0, 0);
+}
+
+static void read0(void *arg)
+{
+	world_read(0);
+	world_read(0);
+}
+
+static void setup_one(void)
+{
+	world_open();
+	world_insert(0, 0);
+}
+
+/* G1, G4: the three meetings, with two invalidators. */
+static const struct sched_program reader = {
+	.name = "a reader and two invalidators",
+	.names = { "reader", "inv", "inv" },
+	.setup = setup_one,
+	.enter = world_enter,
+	.threads = { read0, change0, change0 },
+	.check = world_close,
+	.calm = true,
+};
+
+static void insert_read(void *arg)
+{
+	world_insert(0, 0);
+	world_read(0);
+}
+
+/* G2: an insert meets an invalidation of the same page. */
+static const struct sched_program insert = {
+	.name = "an insert, a read, an invalidator",
+	.names = { "driver", "inv" },
+	.setup = world_open,
+	.enter = world_enter,
+	.threads = { insert_read, change0 },
+	.check = world_close,
+};
+
+static void setup_neighbour(void)
+{
+	world_open();
+	world_insert(1, 1);
+}
+
+static void change01(void *arg)
+{
+	world_change(0, 1);
+}
+
+/* G2, G4: an insert meets one that walks because of somebody else. */
+static const struct sched_program limit = {
+	.name = "an insert meets a walk",
+	.names = { "driver", "inv", "inv" },
+	.setup = setup_neighbour,
+	.enter = world_enter,
+	.threads = { insert_read, change01, change01 },
+	.check = world_close,
+};
+
+static void setup_many(void)
+{
+	world_open();
+	for (unsigned int i = 0; i < 40; i++)
+		world_insert(i, i);
+}
+
+static void change_many(void *arg)
+{
+	world_change(0, WORLD_SUBS - 1);
+}
+
+static void insert_late(void *arg)
+{
+	world_insert(41, 41);
+	world_read(41);
+}
+
+/* More than one batch: inserts come between the batches of start's and end's walk. */
+static const struct sched_program batches = {
+	.name = "an insert between the batches of a walk",
+	.names = { "inv", "driver" },
+	.setup = setup_many,
+	.enter = world_enter,
+	.threads = { change_many, insert_late },
+	.check = world_close,
+	.length = 400,
+};
+
+static void remove_one(void *arg)
+{
+	world_remove(1);
+}
+
+static void setup_two(void)
+{
+	world_open();
+	world_insert(0, 0);
+	world_insert(1, 1);
+	world_insert(2, 1);
+}
+
+/* G3: remove meets callbacks, first of a batch and later. */
+static const struct sched_program removal = {
+	.name = "remove meets callbacks",
+	.names = { "inv", "remove", "inv" },
+	.setup = setup_two,
+	.enter = world_enter,
+	.threads = { change01, remove_one, change01 },
+	.check = world_close,
+	.calm = true,
+};
+
+static void setup_two_full(void)
+{
+	setup_two();
+	world_fill_slots();
+}
+
+static const struct sched_program removal_overflow = {
+	.name = "remove meets callbacks of invalidations without a slot",
+	.names = { "inv", "remove", "inv" },
+	.setup = setup_two_full,
+	.enter = world_enter,
+	.threads = { change01, remove_one, change01 },
+	.check = world_close,
+	.calm = true,
+};
+
+static void insert_full(void)
+{
+	world_open();
+	world_fill_slots();
+}
+
+static const struct sched_program insert_overflow = {
+	.name = "an insert meets invalidations without a slot",
+	.names = { "driver", "inv", "inv" },
+	.setup = insert_full,
+	.enter = world_enter,
+	.threads = { insert_read, change0, change01 },
+	.check = world_close,
+};
+
+static void remove_inside(void *arg)
+{
+	struct mmu_notifier_range range;
+
+	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, mm, WORLD_BASE, WORLD_BASE + PAGE);
+	sched_assert(mmu_notifier_invalidate_range_start(&range) == 0);
+	world_remove(0); /* G4: waits for no end */
+	world_insert(0, 0);
+	mmu_notifier_invalidate_range_end(&range);
+}
+
+static const struct sched_program remove_open = {
+	.name = "remove between start and end",
+	.names = { "thread" },
+	.setup = setup_one,
+	.enter = world_enter,
+	.threads = { remove_inside },
+	.check = world_close,
+	.calm = true,
+};
+
+/* ---- refusals and the whole-mm form ----------------------------------- */
+
+static struct {
+	struct mmu_notifier n;
+	int started;
+	int ended;
+	bool refuse;
+	uint64_t registered;
+} whole[2];
+static __thread bool told;
+
+static int whole_start(struct mmu_notifier *n, const struct mmu_notifier_range *range)
+{
+	int i = (void *)n == (void *)&whole[1];
+
+	if (whole[i].refuse && !mmu_notifier_range_blockable(range))
+		return -EAGAIN;
+	whole[i].started++;
+	told = true;
+	return 0;
+}
+
+static void whole_end(struct mmu_notifier *n, const struct mmu_notifier_range *range)
+{
+	whole[(void *)n == (void *)&whole[1]].ended++;
+}
+
+static const struct mmu_notifier_ops whole_ops = {
+	.invalidate_range_start = whole_start,
+	.invalidate_range_end = whole_end,
+};
+
+static void setup_whole(void)
+{
+	world_open();
+	memset(whole, 0, sizeof(whole));
+	whole[0].n.ops = whole[1].n.ops = &whole_ops;
+}
+
+static void refused(void *arg)
+{
+	struct mmu_notifier_range range;
+
+	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, mm, WORLD_BASE,
+				WORLD_BASE + 2 * PAGE);
+	sched_assert(mmu_notifier_invalidate_range_start_nonblock(&range) == -EAGAIN);
+}
+
+static void setup_refuse(void)
+{
+	setup_two();
+	driver[1].refuse = true;
+}
+
+static void read_once(void *arg)
+{
+	world_read(0);
+}
+
+/* G4: a refused start leaves nothing behind. */
+static const struct sched_program refuse = {
+	.name = "a refused start",
+	.names = { "nonblock", "inv", "reader" },
+	.setup = setup_refuse,
+	.enter = world_enter,
+	.threads = { refused, change01, read_once },
+	.check = world_close,
+};
+
+static void setup_refuse_whole(void)
+{
+	setup_whole();
+	sched_assert(mmu_notifier_register(&whole[0].n, mm) == 0);
+	sched_assert(mmu_notifier_register(&whole[1].n, mm) == 0);
+	whole[1].refuse = true;
+}
+
+static void check_whole(void)
+{
+	sched_assert(whole[0].started == whole[0].ended);
+	sched_assert(whole[1].started == whole[1].ended);
+	mmu_notifier_unregister(&whole[0].n, mm);
+	mmu_notifier_unregister(&whole[1].n, mm);
+	world_close();
+}
+
+static const struct sched_program refuse_whole = {
+	.name = "a start refused by the second of two",
+	.names = { "nonblock", "inv" },
+	.setup = setup_refuse_whole,
+	.enter = world_enter,
+	.threads = { refused, change01 },
+	.check = check_whole,
+};
+
+static void register_both(void *arg)
+{
+	for (int i = 0; i < 2; i++) {
+		sched_assert(mmu_notifier_register(&whole[i].n, mm) == 0);
+		hmmu_store_release(&whole[i].registered, 1);
+	}
+}
+
+static void change_told(void *arg)
+{
+	struct mmu_notifier_range range;
+
+	for (int i = 0; i < 2; i++) {
+		told = false;
+		mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, mm, WORLD_BASE, WORLD_BASE + 1);
+		sched_assert(mmu_notifier_invalidate_range_start(&range) == 0);
+		/* G2: who is registered knows what is open. */
+		sched_assert(!hmmu_load_acquire(&whole[0].registered) || told);
+		mmu_notifier_invalidate_range_end(&range);
+	}
+}
+
+static const struct sched_program registering = {
+	.name = "register meets invalidations",
+	.names = { "register", "inv", "inv" },
+	.setup = setup_whole,
+	.enter = world_enter,
+	.threads = { register_both, change_told, change_told },
+	.check = check_whole,
+};
+
+/* ---- the summary, clean-up, signals ----------------------------------- */
+
+static void half_page(void *arg)
+{
+	struct mmu_notifier_range range;
+
+	/* Another byte of the same page: a false alarm, which heals what it may. */
+	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, mm, WORLD_BASE + 3 * PAGE,
+				WORLD_BASE + 3 * PAGE + 1);
+	for (int i = 0; i < 2; i++) {
+		sched_assert(mmu_notifier_invalidate_range_start(&range) == 0);
+		mmu_notifier_invalidate_range_end(&range);
+	}
+}
+
+static void insert_half_change(void *arg)
+{
+	world_insert(0, 3);
+	world_read(0);
+	world_change(3, 3);
+}
+
+static const struct sched_program heal = {
+	.name = "a false alarm heals",
+	.names = { "alarm", "driver" },
+	.setup = world_open,
+	.enter = world_enter,
+	.threads = { half_page, insert_half_change },
+	.check = world_close,
+};
+
+static unsigned int ran;
+static struct hmmu_work work[4];
+
+static void run(struct hmmu_work *w)
+{
+	ran++;
+}
+
+static void defer_two(void *arg)
+{
+	struct hmmu_work *w = arg;
+
+	hmmu_defer(mm, &w[0], run);
+	hmmu_defer(mm, &w[1], run);
+}
+
+static void setup_defer(void)
+{
+	world_open();
+	ran = 0;
+}
+
+static void check_defer(void)
+{
+	hmmu_reclaim(mm);
+	sched_assert(ran == 4);
+	world_close();
+}
+
+static const struct sched_program defer = {
+	.name = "two threads defer",
+	.names = { "a", "b" },
+	.setup = setup_defer,
+	.enter = world_enter,
+	.threads = { defer_two, defer_two },
+	.args = { &work[0], &work[2] },
+	.check = check_defer,
+};
+
+/* As a signal handler that has interrupted the holder of the lock. */
+static void change_in_handler(void *arg)
+{
+	hmmu_mm_lock(mm);
+	world_change(0, 0);
+	hmmu_mm_unlock(mm); /* calls everybody, or a reader does it at this moment */
+}
+
+static void check_handler(void)
+{
+	sched_assert(driver[0].called > 0);
+	world_close();
+}
+
+static void checked_reads(void *arg)
+{
+	struct driver *d = &driver[0];
+	unsigned long seq;
+
+	for (int i = 0; i < 3; i++) {
+		seq = mmu_interval_read_begin(&d->sub);
+		d->shadow = 0; /* its own word: what it read, checked at each use */
+		if (hmmu_access_ok(&d->sub, seq)) {
+			uint64_t value = hmmu_load_acquire(&truth[0]);
+
+			/* Still ok: the truth was this since before the load. */
+			if (hmmu_access_ok(&d->sub, seq))
+				sched_assert(value == truth[0]);
+		}
+	}
+}
+
+static const struct sched_program handler = {
+	.name = "a change inside the lock's holder",
+	.names = { "handler", "reader" },
+	.setup = setup_one,
+	.enter = world_enter,
+	.threads = { change_in_handler, checked_reads },
+	.check = check_handler,
+};
+
+/* ---- the runs --------------------------------------------------------- */
+
+static const struct sched_program *const scenarios[] = {
+	&reader,  &insert, &limit,	  &batches, &removal, &removal_overflow, &insert_overflow,
+	&remove_open, &refuse, &refuse_whole, &registering, &heal, &defer, &handler,
+};
+
+static const struct sched_program *const killer[HMMU_PLANT_NR] = {
+	[HMMU_PLANT_NO_RETRY] = &reader,
+	[HMMU_PLANT_NO_WAIT] = &reader,
+	[HMMU_PLANT_START_ONLY] = &reader,
+	[HMMU_PLANT_CALLBACK_SKIPPED] = &reader,
+	[HMMU_PLANT_INSERT_IGNORES_OPEN] = &insert,
+	[HMMU_PLANT_SCAN_BEFORE_PUBLISH] = &insert,
+	[HMMU_PLANT_SUMMARY_BEFORE_SLOT] = &insert,
+	[HMMU_PLANT_NO_LIMIT] = &limit,
+	[HMMU_PLANT_END_COUNTS_LATE] = &batches,
+	[HMMU_PLANT_HEAL_DROPS_WATCHED] = &heal,
+	[HMMU_PLANT_REMOVE_NO_WAIT] = &removal,
+	[HMMU_PLANT_NO_HAZARD_RECHECK] = &removal,
+	[HMMU_PLANT_REMOVE_WAITS_END] = &remove_open,
+	[HMMU_PLANT_NO_WAKE] = &reader,
+	[HMMU_PLANT_NO_REMOVE_WAKE] = &removal,
+	[HMMU_PLANT_EAGAIN_NO_UNDO] = &refuse,
+	[HMMU_PLANT_EAGAIN_NO_END] = &refuse_whole,
+	[HMMU_PLANT_REGISTER_NO_WAIT] = &registering,
+	[HMMU_PLANT_DEFER_LOST] = &defer,
+	[HMMU_PLANT_SIGNAL_IGNORED] = &handler,
+};
+
+static const char *const plant_name[HMMU_PLANT_NR] = {
+#define NAME(name, text) [HMMU_PLANT_##name] = #name,
+	HMMU_PLANT_LIST(NAME)
+#undef NAME
+};
+static const char *const plant_text[HMMU_PLANT_NR] = {
+#define TEXT(name, text) [HMMU_PLANT_##name] = text,
+	HMMU_PLANT_LIST(TEXT)
+#undef TEXT
+};
+
+static int run_clean(void)
+{
+	int failed = 0;
+
+	for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
+		struct sched_result res;
+
+		hmmu_planted = HMMU_PLANT_NONE;
+		if (sched_search(&res, scenarios[i], 1, SEEDS_CLEAN) != SCHED_OK) {
+			sched_print(stdout, &res, scenarios[i]);
+			failed++;
+		}
+		printf("%s: %s: %llu schedules, %llu steps\n",
+		       res.verdict == SCHED_OK ? "ok" : "FAILED", scenarios[i]->name,
+		       (unsigned long long)res.runs, (unsigned long long)res.total);
+	}
+	return failed;
+}
+
+static bool killed(enum sched_verdict v)
+{
+	return v == SCHED_FAILED || v == SCHED_DEADLOCK || v == SCHED_LIVELOCK;
+}
+
+static int run_planted(void)
+{
+	int survivors = 0;
+
+	for (int p = HMMU_PLANT_NONE + 1; p < HMMU_PLANT_NR; p++) {
+		struct sched_result res = { 0 };
+
+		hmmu_planted = (enum hmmu_plant)p;
+		if (killer[p])
+			sched_search(&res, killer[p], 1, SEEDS_PLANTED);
+		if (!killed(res.verdict))
+			survivors++;
+		printf("%s: %s (%s): by %s, seed %llu, %s\n",
+		       killed(res.verdict) ? "killed" : "SURVIVED", plant_name[p], plant_text[p],
+		       sched_verdict_name(res.verdict), (unsigned long long)res.seed, res.message);
+	}
+	return survivors;
+}
+
+int main(int argc, char **argv)
+{
+	int failed;
+
+	if (argc > 1 && !strcmp(argv[1], "planted"))
+		failed = run_planted();
+	else
+		failed = run_clean();
+	printf("%d failed\n", failed);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
