@@ -33,10 +33,10 @@ static inline void hmmu_sched_relax(void)
 }
 #endif
 
-#define HMMU_AT_(op)                 \
-	({                           \
-		hmmu_sched_point();  \
-		(op);                \
+#define HMMU_AT_(op)                \
+	({                          \
+		hmmu_sched_point(); \
+		(op);               \
 	})
 
 #define hmmu_load_relaxed(p) HMMU_AT_(__atomic_load_n((p), __ATOMIC_RELAXED))
@@ -54,13 +54,13 @@ static inline void hmmu_sched_relax(void)
 #define hmmu_and_seqcst(p, v) HMMU_AT_(__atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST))
 
 /* true = stored; on false *expected holds what was there. */
-#define hmmu_cas_acquire(p, expected, v)                                                 \
+#define hmmu_cas_acquire(p, expected, v)                                                    \
 	HMMU_AT_(__atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_ACQUIRE, \
 					     __ATOMIC_RELAXED))
-#define hmmu_cas_release(p, expected, v)                                                 \
+#define hmmu_cas_release(p, expected, v)                                                    \
 	HMMU_AT_(__atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_RELEASE, \
 					     __ATOMIC_RELAXED))
-#define hmmu_cas_seqcst(p, expected, v)                                                  \
+#define hmmu_cas_seqcst(p, expected, v)                                                     \
 	HMMU_AT_(__atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST, \
 					     __ATOMIC_SEQ_CST))
 

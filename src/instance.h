@@ -29,12 +29,12 @@ struct hmmu_instance {
 	struct mm_struct *free; /* by next_free */
 
 	/* The reclaimer: reclaim.c. */
-	pthread_t thread;	/* lock */
-	uint32_t thread_users;	/* mms without HMMU_MM_OWN_RECLAIM; lock */
-	uint32_t generation;	/* a reclaimer of another one stops */
-	uint32_t work;		/* futex: something was deferred */
-	uint32_t asleep;	/* Dekker with mm->deferred */
-	uint32_t frees_owed;	/* free_notifier calls not yet returned; futex */
+	pthread_t thread;      /* lock */
+	uint32_t thread_users; /* mms without HMMU_MM_OWN_RECLAIM; lock */
+	uint32_t generation;   /* a reclaimer of another one stops */
+	uint32_t work;	       /* futex: something was deferred */
+	uint32_t asleep;       /* Dekker with mm->deferred */
+	uint32_t frees_owed;   /* free_notifier calls not yet returned; futex */
 };
 
 /* A reclaimer that has been told to stop, to be joined without the lock. */

@@ -8,7 +8,11 @@
 #include "futex.h"
 
 /* A critical section is about 100 ns: spin about ten of them, then sleep. */
+#ifdef HMMU_SCHED
+#define HMMU_LOCK_SPINS 2 /* each is a step of the schedule */
+#else
 #define HMMU_LOCK_SPINS 64
+#endif
 
 static bool try_lock(struct hmmu_lock *lock)
 {

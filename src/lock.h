@@ -26,7 +26,7 @@ struct hmmu_lock {
 	uint32_t word; /* enum hmmu_lock_state; zero is a free lock */
 };
 
-void hmmu_lock(struct hmmu_lock *lock);      /* may sleep */
+void hmmu_lock(struct hmmu_lock *lock);	     /* may sleep */
 void hmmu_lock_spin(struct hmmu_lock *lock); /* never sleeps */
 void hmmu_unlock(struct hmmu_lock *lock);
 

@@ -39,7 +39,7 @@ enum hmmu_plant {
 #define HMMU_PLANT_ENUM(name, text) HMMU_PLANT_##name,
 	HMMU_PLANT_LIST(HMMU_PLANT_ENUM)
 #undef HMMU_PLANT_ENUM
-	HMMU_PLANT_NR,
+	    HMMU_PLANT_NR,
 };
 
 #if defined(HMMU_SCHED) || defined(HMMU_PLANT)

@@ -24,7 +24,7 @@ struct hmmu_tls {
 	uint32_t slot_hint;	  /* 0: none yet; else the slot it used last, + 1 */
 	uint32_t reserved;
 	struct mm_struct *working; /* whose deferred work this thread runs */
-	void *driver_lock; /* debug: the last subscription said to be locked */
+	void *driver_lock;	   /* debug: the last subscription said to be locked */
 };
 _Static_assert(sizeof(struct hmmu_tls) <= 64, "more does not load by dlopen");
 

@@ -136,7 +136,7 @@ struct mmu_notifier_range {
 	enum mmu_notifier_event event;
 	enum hmmu_phase phase;
 	unsigned int reserved0;
-	void *owner; /* lets a driver know its own migration; NULL: nobody's */
+	void *owner;	   /* lets a driver know its own migration; NULL: nobody's */
 	uint64_t priv[10]; /* the library's, between start and end */
 };
 
@@ -161,7 +161,7 @@ struct mmu_interval_notifier_ops {
  * @ops and @mm are for the caller to read.
  */
 struct mmu_interval_notifier {
-	uint64_t priv0[2];
+	uint64_t priv0[2]; /* begun, ended: ABI of the inlined readers below */
 	struct mm_struct *mm;
 	const struct mmu_interval_notifier_ops *ops;
 	uint64_t priv1[4];
@@ -183,7 +183,7 @@ HMMU_STATIC_ASSERT(sizeof(struct mmu_interval_notifier) == 128, "ABI: subscripti
  */
 
 /* options->sources: who tells of changes. Sources named must all work. */
-#define HMMU_SOURCE_EXPLICIT 0u     /* alone: the caller's own start/end only */
+#define HMMU_SOURCE_EXPLICIT 0u	    /* alone: the caller's own start/end only */
 #define HMMU_SOURCE_HOOKS (1u << 0) /* libc's entries, in this process */
 #define HMMU_SOURCE_BEST (1u << 31) /* the best that works here; never explicit */
 
@@ -194,8 +194,8 @@ HMMU_STATIC_ASSERT(sizeof(struct mmu_interval_notifier) == 128, "ABI: subscripti
 enum hmmu_exactness {
 	HMMU_UNWATCHED = 0,
 	HMMU_BY_RETURN_REUSE_OPEN = 1, /* by return, but another thread may reuse first */
-	HMMU_BY_RETURN = 2, /* nothing stale begins after the call returned */
-	HMMU_BRACKETED = 3, /* start before, end after: G1 to the letter */
+	HMMU_BY_RETURN = 2,	       /* nothing stale begins after the call returned */
+	HMMU_BRACKETED = 3,	       /* start before, end after: G1 to the letter */
 };
 
 /*
@@ -241,23 +241,23 @@ int hmmu_mm_close(struct mm_struct *mm);
 /* What a source catches, cell by cell. */
 enum hmmu_operation {
 	HMMU_OP_MUNMAP = 0,
-	HMMU_OP_MMAP_FIXED,   /* mmap(MAP_FIXED) over something */
-	HMMU_OP_MREMAP,	      /* source and destination */
-	HMMU_OP_MADVISE,      /* DONTNEED(_LOCKED), FREE, REMOVE, ... */
-	HMMU_OP_BRK,	      /* shrink, by brk or sbrk */
+	HMMU_OP_MMAP_FIXED, /* mmap(MAP_FIXED) over something */
+	HMMU_OP_MREMAP,	    /* source and destination */
+	HMMU_OP_MADVISE,    /* DONTNEED(_LOCKED), FREE, REMOVE, ... */
+	HMMU_OP_BRK,	    /* shrink, by brk or sbrk */
 	HMMU_OP_SHMDT,
 	HMMU_OP_SHMAT_REMAP,
 	HMMU_OP_MPROTECT,
 	HMMU_OP_FORK,
-	HMMU_OP_FTRUNCATE,    /* of a mapped file, and PUNCH_HOLE, by this process */
+	HMMU_OP_FTRUNCATE, /* of a mapped file, and PUNCH_HOLE, by this process */
 	HMMU_OP_NR,
 };
 enum hmmu_caller {
-	HMMU_CALLER_EXPLICIT = 0, /* the program's own start/end */
-	HMMU_CALLER_LIBC,	  /* through libc's symbol */
+	HMMU_CALLER_EXPLICIT = 0,  /* the program's own start/end */
+	HMMU_CALLER_LIBC,	   /* through libc's symbol */
 	HMMU_CALLER_LIBC_INTERNAL, /* libc's calls to itself: free, trim, thread exit */
-	HMMU_CALLER_RAW,	  /* a syscall instruction, static code */
-	HMMU_CALLER_LDSO,	  /* the dynamic linker: dlclose */
+	HMMU_CALLER_RAW,	   /* a syscall instruction, static code */
+	HMMU_CALLER_LDSO,	   /* the dynamic linker: dlclose */
 	HMMU_CALLER_IO_URING,
 	HMMU_CALLER_NR,
 };
@@ -355,6 +355,57 @@ void mmu_interval_set_seq(struct mmu_interval_notifier *sub, unsigned long cur_s
 bool hmmu_access_ok(struct mmu_interval_notifier *sub, unsigned long seq);
 
 /*
+ * The same four, inlined: two library calls cost more than the five loads that they
+ * make. The names above remain as functions, for their address and for other languages;
+ * debug builds (HMMU_DEBUG) and -DHMMU_NO_INLINE call them. A load of x86-64 is an
+ * acquire; what the compiler must not move over it is kept by the barrier. Elsewhere,
+ * and under ThreadSanitizer, which cannot know that, these are not used.
+ *
+ * ABI that this rests on: the first two words of a subscription are the counts of its
+ * invalidations begun and ended, the first word of an mm is its epoch (0: not watched;
+ * low byte not 0: undecided).
+ */
+#if defined(__SANITIZE_THREAD__) && !defined(HMMU_NO_INLINE)
+#define HMMU_NO_INLINE
+#elif defined(__has_feature) && !defined(HMMU_NO_INLINE)
+#if __has_feature(thread_sanitizer)
+#define HMMU_NO_INLINE
+#endif
+#endif
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(HMMU_NO_INLINE) && !defined(HMMU_DEBUG)
+static inline uint64_t hmmu_inline_load(const void *p)
+{
+	uint64_t v = *(const volatile uint64_t *)p;
+
+	__asm__ __volatile__("" ::: "memory");
+	return v;
+}
+
+static inline unsigned long hmmu_inline_read_begin(struct mmu_interval_notifier *sub)
+{
+	uint64_t ended = hmmu_inline_load(&sub->priv0[1]);
+	uint64_t begun = hmmu_inline_load(&sub->priv0[0]);
+	uint64_t epoch = hmmu_inline_load(sub->mm);
+
+	if (__builtin_expect(ended == begun && epoch && !(epoch & 255), 1))
+		return begun + epoch;
+	return (mmu_interval_read_begin)(sub);
+}
+
+static inline bool hmmu_inline_moved(struct mmu_interval_notifier *sub, unsigned long seq)
+{
+	uint64_t begun = hmmu_inline_load(&sub->priv0[0]);
+
+	return begun + hmmu_inline_load(sub->mm) != seq;
+}
+
+#define mmu_interval_read_begin(sub) hmmu_inline_read_begin(sub)
+#define mmu_interval_read_retry(sub, seq) hmmu_inline_moved((sub), (seq))
+#define mmu_interval_check_retry(sub, seq) hmmu_inline_moved((sub), (seq))
+#define hmmu_access_ok(sub, seq) (!hmmu_inline_moved((sub), (seq)))
+#endif
+
+/*
  * hmmu_driver_lock_acquired() / _released() - optional: tell debug builds that
  * this thread holds @sub's driver lock, so that the wrong nesting (remove,
  * read_begin under it) is reported when it is possible, not when it deadlocks.
@@ -373,8 +424,8 @@ void mmu_notifier_range_init(struct mmu_notifier_range *range, enum mmu_notifier
 			     unsigned long end);
 void mmu_notifier_range_init_owner(struct mmu_notifier_range *range,
 				   enum mmu_notifier_event event, unsigned int flags,
-				   struct mm_struct *mm, unsigned long start,
-				   unsigned long end, void *owner);
+				   struct mm_struct *mm, unsigned long start, unsigned long end,
+				   void *owner);
 
 static inline bool mmu_notifier_range_blockable(const struct mmu_notifier_range *range)
 {

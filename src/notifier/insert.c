@@ -22,7 +22,7 @@ static struct mm_struct *dead_mm(void)
 
 static struct hmmu_key key_of(const struct hmmu_sub *sub)
 {
-	return (struct hmmu_key){ sub->start, (uint64_t)(uintptr_t)sub };
+	return (struct hmmu_key){sub->start, (uint64_t)(uintptr_t)sub};
 }
 
 /* With the lock, which it drops to map: nodes for the tree. */
@@ -123,13 +123,13 @@ static void init_sub(struct hmmu_sub *sub, struct mm_struct *mm, struct hmmu_new
 	who->id = mm->next_id++;
 	who->count = &sub->begun;
 	*sub = (struct hmmu_sub){
-		.mm = mm,
-		.ops = ops,
-		.start = who->start,
-		.last = who->last,
-		.id = who->id,
-		.level = (uint8_t)hmmu_summary_level(who->start, who->last),
-		.cookie = HMMU_SUB_LIVE,
+	    .mm = mm,
+	    .ops = ops,
+	    .start = who->start,
+	    .last = who->last,
+	    .id = who->id,
+	    .level = (uint8_t)hmmu_summary_level(who->start, who->last),
+	    .cookie = HMMU_SUB_LIVE,
 	};
 }
 
@@ -149,7 +149,7 @@ HMMU_EXPORT int mmu_interval_notifier_insert(struct mmu_interval_notifier *pub,
 					     const struct mmu_interval_notifier_ops *ops)
 {
 	struct hmmu_sub *sub = (struct hmmu_sub *)pub;
-	struct hmmu_newcomer who = { 0, start, start + length - 1, NULL };
+	struct hmmu_newcomer who = {0, start, start + length - 1, NULL};
 	int ret;
 
 	if (!sub || !mm || !ops || !ops->invalidate)

@@ -6,7 +6,7 @@
 #include <errno.h>
 
 #include "../export.h"
-#include "notifier.h"
+#include "slot.h"
 
 static bool blockable(const struct hmmu_inv *inv)
 {
@@ -98,7 +98,7 @@ static void walk_next(struct walk *w)
 /* Without the lock, under a hazard. false: refused. */
 static bool call(struct hmmu_inv *inv, struct hmmu_sub *sub)
 {
-	struct hmmu_frame frame = { sub, hmmu_tls.frame, 0 };
+	struct hmmu_frame frame = {sub, hmmu_tls.frame, 0};
 	uint64_t seq = hmmu_load_relaxed(&sub->begun) + hmmu_load_relaxed(&sub->mm->epoch);
 	bool done;
 
@@ -165,8 +165,11 @@ static void unlink_overflow(struct hmmu_inv *inv)
  * inserted before. false: one refused. */
 static bool walk_all(struct hmmu_inv *inv)
 {
-	struct walk w = { .inv = inv, .called = HMMU_KEY_FIRST };
 	struct mm_struct *mm = inv->mm;
+	struct walk w;
+
+	w.inv = inv; /* not the whole of it: match[] is half a KiB */
+	w.called = HMMU_KEY_FIRST;
 
 	walk_next(&w);
 	if (w.n == 0 && !mm->whole && inv->slot)
@@ -187,7 +190,7 @@ static bool walk_all(struct hmmu_inv *inv)
 static void close_watched(struct hmmu_inv *inv);
 
 /* Somebody may watch, or there was no slot. */
-static int start_watched(struct hmmu_inv *inv)
+__attribute__((noinline)) static int start_watched(struct hmmu_inv *inv)
 {
 	struct mm_struct *mm = inv->mm;
 	bool accepted;
@@ -227,9 +230,8 @@ static inline bool summary_says(struct hmmu_inv *inv)
 	/* The load half of G2's pair, as those in the summary. */
 	uint64_t gate = hmmu_load_seqcst(&inv->mm->gate);
 
-	return gate && ((gate & GATE_WHOLE) ||
-			hmmu_summary_watched(&inv->mm->summary, gate, inv->start,
-					     inv->end - 1));
+	return gate && ((gate & GATE_WHOLE) || hmmu_summary_watched(&inv->mm->summary, gate,
+								    inv->start, inv->end - 1));
 }
 
 static int start(struct hmmu_inv *inv)
@@ -267,8 +269,7 @@ static int start(struct hmmu_inv *inv)
 
 /* ---- end -------------------------------------------------------------- */
 
-static bool counted(const struct hmmu_inv *inv, const struct hmmu_sub *sub,
-		    struct hmmu_key key)
+static bool counted(const struct hmmu_inv *inv, const struct hmmu_sub *sub, struct hmmu_key key)
 {
 	if (sub->id >= inv->end_limit && !HMMU_PLANTED(END_COUNTS_LATE))
 		return false;
@@ -319,7 +320,7 @@ static void end_subs(struct hmmu_inv *inv)
 }
 
 /* The invalidation is over, or was refused: everyone it counted is released. */
-static void close_watched(struct hmmu_inv *inv)
+__attribute__((noinline)) static void close_watched(struct hmmu_inv *inv)
 {
 	struct mm_struct *mm = inv->mm;
 
@@ -420,7 +421,7 @@ static bool only_own_overflow(struct mm_struct *mm, const void *subject)
 void hmmu_wait_callbacks(struct mm_struct *mm, const void *subject, bool overflow)
 {
 	bool (*over)(struct mm_struct *, const void *) =
-		overflow ? only_own_overflow : only_own;
+	    overflow ? only_own_overflow : only_own;
 
 	if (HMMU_PLANTED(REMOVE_NO_WAIT))
 		return;
@@ -435,10 +436,11 @@ static struct hmmu_inv *inside(struct mmu_notifier_range *range)
 	return (struct hmmu_inv *)range;
 }
 
-HMMU_EXPORT void
-mmu_notifier_range_init_owner(struct mmu_notifier_range *range, enum mmu_notifier_event event,
-			      unsigned int flags, struct mm_struct *mm, unsigned long start,
-			      unsigned long end, void *owner)
+HMMU_EXPORT void mmu_notifier_range_init_owner(struct mmu_notifier_range *range,
+					       enum mmu_notifier_event event,
+					       unsigned int flags, struct mm_struct *mm,
+					       unsigned long start, unsigned long end,
+					       void *owner)
 {
 	struct hmmu_inv *inv = inside(range);
 
@@ -452,30 +454,27 @@ mmu_notifier_range_init_owner(struct mmu_notifier_range *range, enum mmu_notifie
 	inv->owner = owner;
 }
 
-HMMU_EXPORT void
-mmu_notifier_range_init(struct mmu_notifier_range *range, enum mmu_notifier_event event,
-			unsigned int flags, struct mm_struct *mm, unsigned long start,
-			unsigned long end)
+HMMU_EXPORT void mmu_notifier_range_init(struct mmu_notifier_range *range,
+					 enum mmu_notifier_event event, unsigned int flags,
+					 struct mm_struct *mm, unsigned long start,
+					 unsigned long end)
 {
 	mmu_notifier_range_init_owner(range, event, flags, mm, start, end, NULL);
 }
 
-HMMU_EXPORT int
-mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
+HMMU_EXPORT int mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
 {
 	range->flags |= MMU_NOTIFIER_RANGE_BLOCKABLE;
 	return start(inside(range));
 }
 
-HMMU_EXPORT int
-mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *range)
+HMMU_EXPORT int mmu_notifier_invalidate_range_start_nonblock(struct mmu_notifier_range *range)
 {
 	range->flags &= ~MMU_NOTIFIER_RANGE_BLOCKABLE;
 	return start(inside(range));
 }
 
-HMMU_EXPORT void
-mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
+HMMU_EXPORT void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 {
 	end(inside(range));
 }

@@ -54,12 +54,12 @@ struct step {
 
 static struct hmmu_key leaf_key(const struct leaf *l, uint32_t i)
 {
-	return (struct hmmu_key){ l->start[i], (uint64_t)(uintptr_t)l->sub[i] };
+	return (struct hmmu_key){l->start[i], (uint64_t)(uintptr_t)l->sub[i]};
 }
 
 static struct hmmu_key inner_key(const struct inner *n, uint32_t i)
 {
-	return (struct hmmu_key){ n->kstart[i], n->ksub[i] };
+	return (struct hmmu_key){n->kstart[i], n->ksub[i]};
 }
 
 /* The first entry that is not below @key. */
@@ -112,13 +112,12 @@ bool hmmu_itree_ready(const struct hmmu_itree *t)
 	return t->nfree >= t->height + 2; /* a split per level and a new root */
 }
 
-#define ARRAY_INSERT(a, i, n, v)                                                        \
-	do {                                                                            \
-		memmove(&(a)[(i) + 1], &(a)[i], ((n) - (i)) * sizeof((a)[0]));          \
-		(a)[i] = (v);                                                           \
+#define ARRAY_INSERT(a, i, n, v)                                               \
+	do {                                                                   \
+		memmove(&(a)[(i) + 1], &(a)[i], ((n) - (i)) * sizeof((a)[0])); \
+		(a)[i] = (v);                                                  \
 	} while (0)
-#define ARRAY_REMOVE(a, i, n) \
-	memmove(&(a)[i], &(a)[(i) + 1], ((n) - (i) - 1) * sizeof((a)[0]))
+#define ARRAY_REMOVE(a, i, n) memmove(&(a)[i], &(a)[(i) + 1], ((n) - (i)-1) * sizeof((a)[0]))
 
 static void leaf_insert_at(struct leaf *l, uint32_t i, struct hmmu_key key, uint64_t last)
 {
@@ -210,8 +209,7 @@ static void leaf_insert(struct hmmu_itree *t, struct leaf *l, struct hmmu_key ke
 	split->right_max = max_of(right->last, right->h.n);
 }
 
-static void inner_insert(struct hmmu_itree *t, struct inner *n, uint32_t i,
-			 struct split *split)
+static void inner_insert(struct hmmu_itree *t, struct inner *n, uint32_t i, struct split *split)
 {
 	struct inner *right;
 	uint32_t at;
@@ -250,8 +248,7 @@ static void grow_root(struct hmmu_itree *t, const struct split *split)
 
 /* From the root to @key's leaf; path[0] is the root, path[height - 1] the leaf's
  * parent. */
-static struct leaf *descend(const struct hmmu_itree *t, struct hmmu_key key,
-			    struct step *path)
+static struct leaf *descend(const struct hmmu_itree *t, struct hmmu_key key, struct step *path)
 {
 	struct hmmu_node *node = t->root;
 
@@ -365,29 +362,53 @@ struct query {
 	size_t max;
 };
 
+/* The first of v[0, n), which ascend, above @x. */
+static uint32_t first_above(const uint64_t *v, uint32_t n, uint64_t x)
+{
+	uint32_t lo = 0;
+
+	while (n > 0) {
+		uint32_t half = n / 2;
+
+		if (v[lo + half] <= x) {
+			lo += half + 1;
+			n -= half + 1;
+		} else {
+			n = half;
+		}
+	}
+	return lo;
+}
+
 static void collect_leaf(const struct leaf *l, struct query *q)
 {
-	uint32_t i = leaf_lower(l, q->after);
+	uint32_t i = 0, hi = first_above(l->start, l->h.n, q->last);
 
-	if (i < l->h.n && !hmmu_key_less(q->after, leaf_key(l, i)))
-		i++; /* after itself */
-	for (; i < l->h.n && l->start[i] <= q->last && q->n < q->max; i++) {
+	if (q->after.start | q->after.sub) {
+		i = leaf_lower(l, q->after);
+		if (i < l->h.n && !hmmu_key_less(q->after, leaf_key(l, i)))
+			i++; /* after itself */
+	}
+	for (; i < hi && q->n < q->max; i++) {
 		if (l->last[i] >= q->start)
-			q->out[q->n++] = (struct hmmu_match){ l->start[i], l->sub[i] };
+			q->out[q->n++] = (struct hmmu_match){l->start[i], l->sub[i]};
 	}
 }
 
 static void collect(const struct hmmu_node *node, unsigned int height, struct query *q)
 {
 	const struct inner *n = (const struct inner *)node;
+	uint32_t i = 0, hi;
 
 	if (height == 0) {
 		collect_leaf((const struct leaf *)node, q);
 		return;
 	}
-	for (uint32_t i = inner_child(n, q->after); i < n->h.n && q->n < q->max; i++) {
-		if (i > 0 && n->kstart[i] > q->last)
-			return;
+	/* key[0] is never looked at: child 0 may hold anything below key[1]. */
+	hi = 1 + first_above(n->kstart + 1, n->h.n - 1, q->last);
+	if (q->after.start | q->after.sub)
+		i = inner_child(n, q->after);
+	for (; i < hi && q->n < q->max; i++) {
 		if (n->max[i] >= q->start)
 			collect(n->child[i], height - 1, q);
 	}
@@ -396,7 +417,7 @@ static void collect(const struct hmmu_node *node, unsigned int height, struct qu
 size_t hmmu_itree_collect(const struct hmmu_itree *t, uint64_t start, uint64_t last,
 			  struct hmmu_key after, struct hmmu_match *out, size_t max)
 {
-	struct query q = { start, last, after, out, 0, max };
+	struct query q = {start, last, after, out, 0, max};
 
 	if (t->root)
 		collect(t->root, t->height, &q);

@@ -20,8 +20,8 @@ struct hmmu_key {
 	uint64_t start;
 	uint64_t sub;
 };
-#define HMMU_KEY_FIRST ((struct hmmu_key){ 0, 0 }) /* before every subscription */
-#define HMMU_KEY_LAST ((struct hmmu_key){ UINT64_MAX, UINT64_MAX })
+#define HMMU_KEY_FIRST ((struct hmmu_key){0, 0}) /* before every subscription */
+#define HMMU_KEY_LAST ((struct hmmu_key){UINT64_MAX, UINT64_MAX})
 
 static inline bool hmmu_key_less(struct hmmu_key a, struct hmmu_key b)
 {
@@ -47,7 +47,7 @@ struct hmmu_match {
 
 static inline struct hmmu_key hmmu_match_key(const struct hmmu_match *m)
 {
-	return (struct hmmu_key){ m->start, (uint64_t)(uintptr_t)m->sub };
+	return (struct hmmu_key){m->start, (uint64_t)(uintptr_t)m->sub};
 }
 
 /* Can an insert split all the way up? If not: drop the lock, grow, try again. */

@@ -197,10 +197,10 @@ err_put:
 HMMU_EXPORT int hmmu_mm_open(struct mm_struct **mm, const struct hmmu_mm_options *options)
 {
 	const struct hmmu_mm_options best = {
-		.size = sizeof(best),
-		.sources = HMMU_SOURCE_BEST,
+	    .size = sizeof(best),
+	    .sources = HMMU_SOURCE_BEST,
 	};
-	struct hmmu_reclaimer old = { 0 };
+	struct hmmu_reclaimer old = {0};
 	struct hmmu_instance *inst;
 	int ret;
 
@@ -260,7 +260,8 @@ static void forget_summary(struct mm_struct *mm)
 			continue;
 		}
 		if (s->leaf[i])
-			hmmu_syscall(SYS_madvise, s->leaf[i], sizeof(*s->leaf[i]), MADV_DONTNEED);
+			hmmu_syscall(SYS_madvise, s->leaf[i], sizeof(*s->leaf[i]),
+				     MADV_DONTNEED);
 	}
 }
 
@@ -293,7 +294,7 @@ static int close_locked(struct hmmu_instance *inst, struct mm_struct *mm,
 
 HMMU_EXPORT int hmmu_mm_close(struct mm_struct *mm)
 {
-	struct hmmu_reclaimer old = { 0 };
+	struct hmmu_reclaimer old = {0};
 	struct hmmu_instance *inst;
 	int ret;
 

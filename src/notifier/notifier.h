@@ -105,7 +105,7 @@
 #include "summary.h"
 
 #define HMMU_SLOTS 64
-#define HMMU_BATCH 32	    /* subscriptions per hold of the lock */
+#define HMMU_BATCH 32	     /* subscriptions per hold of the lock */
 #define HMMU_SEQ_NONE (~0UL) /* a sequence that always retries */
 
 enum hmmu_slot_kind {
@@ -151,19 +151,19 @@ struct hmmu_inv {
 	void *owner;
 	/* Guarded by mm->lock from here on, but slot, watched and slot_state, which
 	 * only start writes, before it returns. */
-	uint16_t slot;	  /* index + 1, 0 = overflow */
-	uint8_t watched;  /* end must take the lock */
-	uint8_t walked;	  /* limit is final */
+	uint16_t slot;	 /* index + 1, 0 = overflow */
+	uint8_t watched; /* end must take the lock */
+	uint8_t walked;	 /* limit is final */
 	uint8_t ending;
 	uint8_t pad[3];
-	uint64_t slot_state;	 /* what end expects in the slot */
+	uint64_t slot_state; /* what end expects in the slot */
 	uint64_t limit;
 	uint64_t end_limit;
 	struct hmmu_key progress;
 	uint64_t whole_progress; /* id of the last whole-mm notifier that accepted */
 	struct hmmu_inv *next;	 /* mm->overflow */
 	struct hmmu_inv **link;
-	const void *hazard;	 /* of an overflow entry; as slot.hazard */
+	const void *hazard; /* of an overflow entry; as slot.hazard */
 } __attribute__((may_alias));
 _Static_assert(sizeof(struct hmmu_inv) == sizeof(struct mmu_notifier_range), "ABI: range");
 
@@ -179,7 +179,7 @@ struct hmmu_sub {
 	uint32_t waiters; /* readers asleep; mm->lock */
 	uint8_t level;	  /* of its cells in the summary */
 	uint8_t pad;
-	uint16_t cookie;  /* HMMU_SUB_LIVE, HMMU_SUB_DEAD */
+	uint16_t cookie; /* HMMU_SUB_LIVE, HMMU_SUB_DEAD */
 	uint64_t reserved[8];
 } __attribute__((may_alias));
 _Static_assert(sizeof(struct hmmu_sub) == sizeof(struct mmu_interval_notifier), "ABI: sub");
@@ -213,17 +213,17 @@ _Static_assert(sizeof(struct hmmu_whole) == sizeof(struct mmu_notifier), "ABI: w
 struct mm_struct {
 	/* Read by every reader and every start; written rarely. */
 	uint64_t epoch;
-	uint64_t gate;	      /* SUMMARY level bits and GATE_WHOLE: Dekker, as summary */
-	uint32_t slots_high;  /* slots [0, slots_high) may be in use; only grows */
-	uint32_t sources;     /* HMMU_SOURCE_* in use; set by open */
-	uint32_t mm_flags;    /* HMMU_MM_*; set by open */
+	uint64_t gate;	       /* SUMMARY level bits and GATE_WHOLE: Dekker, as summary */
+	uint32_t slots_high;   /* slots [0, slots_high) may be in use; only grows */
+	uint32_t sources;      /* HMMU_SOURCE_* in use; set by open */
+	uint32_t mm_flags;     /* HMMU_MM_*; set by open */
 	uint64_t lost_pending; /* changes made by signal handlers inside the lock, over, of
 				* which nobody has been told: each holds the mm undecided */
 	uint32_t pad0[5];
 
 	/* Looked at by each runner of callbacks. */
 	uint64_t removals __attribute__((aligned(64))); /* written under lock */
-	uint32_t event;		/* futex: a hazard or an owed count went away */
+	uint32_t event; /* futex: a hazard or an owed count went away */
 	uint32_t event_waiters;
 
 	struct hmmu_lock lock __attribute__((aligned(64)));
@@ -236,7 +236,7 @@ struct mm_struct {
 	uint64_t level_subs[SUMMARY_LEVELS];
 
 	struct hmmu_work *deferred __attribute__((aligned(64))); /* reclaim/ */
-	uint32_t reclaiming;					  /* threads inside fn */
+	uint32_t reclaiming;					 /* threads inside fn */
 	uint32_t reserved;
 	/* instance.h: guarded by the instance's lock. */
 	struct mm_struct *next_open;
@@ -245,6 +245,13 @@ struct mm_struct {
 	struct hmmu_slot slots[HMMU_SLOTS] __attribute__((aligned(64)));
 	struct hmmu_summary summary __attribute__((aligned(64)));
 };
+
+/* What the inlined readers of the public header rest on. */
+_Static_assert(offsetof(struct mm_struct, epoch) == 0, "ABI: the mm's first word");
+_Static_assert(offsetof(struct hmmu_sub, begun) == 0 && offsetof(struct hmmu_sub, ended) == 8 &&
+		       offsetof(struct hmmu_sub, mm) == 16,
+	       "ABI: the subscription's first words");
+_Static_assert(EPOCH_UNDECIDED == 255, "ABI: the mm's first word");
 
 #define GATE_WHOLE (1ULL << 32)
 
@@ -266,9 +273,8 @@ void hmmu_event_wait(struct mm_struct *mm, bool (*cond)(struct mm_struct *, cons
 		     const void *arg);
 void hmmu_event_signal(struct mm_struct *mm);
 
-/* slot.c */
-struct hmmu_slot *hmmu_slot_claim(struct mm_struct *mm, struct hmmu_inv *inv);
-bool hmmu_slot_release(struct hmmu_inv *inv); /* false: attached, take the lock */
+/* slot.c; slot.h has the hot half */
+bool hmmu_slot_search(struct mm_struct *mm, struct hmmu_inv *inv);
 void hmmu_slot_free(struct hmmu_inv *inv);    /* with the lock: ENDING -> FREE */
 
 /* How a newcomer counts itself: what attach does with an open one it overlaps. */

@@ -24,8 +24,14 @@ void hmmu_wake_readers(uint64_t *ended)
 		hmmu_futex_wake(futex_of(ended), INT_MAX);
 }
 
-/* true: none is open, and *seq is of that moment. */
-static inline bool try_begin(struct hmmu_sub *sub, unsigned long *seq)
+/* An mm that is alive and decided: the only epochs a reader may go on with. */
+static inline bool decided(uint64_t epoch)
+{
+	return epoch && !(epoch & EPOCH_UNDECIDED);
+}
+
+/* Not HMMU_SEQ_NONE: none is open, and this is the sequence of that moment. */
+static inline unsigned long try_begin(const struct hmmu_sub *sub)
 {
 	/* Acquire, ended before begun: equal then means none was open when begun was
 	 * loaded; and what the invalidator wrote before end is seen (G5). Pairs with the
@@ -35,10 +41,9 @@ static inline bool try_begin(struct hmmu_sub *sub, unsigned long *seq)
 	/* Pairs with the adds in invalidate.c and mm.c; 0 in a forked child. */
 	uint64_t epoch = hmmu_load_acquire(&sub->mm->epoch);
 
-	*seq = begun + epoch;
-	if (HMMU_PLANTED(NO_WAIT))
-		return epoch != 0;
-	return ended == begun && epoch && !(epoch & EPOCH_UNDECIDED);
+	if (__builtin_expect((ended == begun || HMMU_PLANTED(NO_WAIT)) && decided(epoch), 1))
+		return begun + epoch;
+	return HMMU_SEQ_NONE;
 }
 
 static bool expired(const struct timespec *deadline)
@@ -92,13 +97,12 @@ static void wait_end(struct hmmu_sub *sub, const struct timespec *deadline)
 	hmmu_mm_unlock(mm);
 }
 
-__attribute__((noinline)) static int begin_slow(struct hmmu_sub *sub, unsigned long *seq,
-						const struct timespec *deadline)
+__attribute__((noinline, cold)) static int begin_slow(struct hmmu_sub *sub, unsigned long *seq,
+						      const struct timespec *deadline)
 {
-	while (!try_begin(sub, seq)) {
+	while ((*seq = try_begin(sub)) == HMMU_SEQ_NONE) {
 		uint64_t epoch = hmmu_load_acquire(&sub->mm->epoch);
 
-		*seq = HMMU_SEQ_NONE;
 		if (!epoch)
 			return -ENODEV;
 		if (expired(deadline))
@@ -109,6 +113,14 @@ __attribute__((noinline)) static int begin_slow(struct hmmu_sub *sub, unsigned l
 			wait_end(sub, deadline);
 	}
 	return 0;
+}
+
+__attribute__((noinline, cold)) static unsigned long begin_wait(struct hmmu_sub *sub)
+{
+	unsigned long seq;
+
+	begin_slow(sub, &seq, NULL);
+	return seq;
 }
 
 #ifdef HMMU_DEBUG
@@ -134,7 +146,8 @@ HMMU_EXPORT int hmmu_read_begin(struct mmu_interval_notifier *pub, unsigned long
 	struct hmmu_sub *sub = (struct hmmu_sub *)pub;
 
 	check_begin(sub);
-	if (try_begin(sub, seq))
+	*seq = try_begin(sub);
+	if (*seq != HMMU_SEQ_NONE)
 		return 0;
 	return begin_slow(sub, seq, deadline);
 }
@@ -145,8 +158,9 @@ HMMU_EXPORT unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *
 	unsigned long seq;
 
 	check_begin(sub);
-	if (!try_begin(sub, &seq))
-		begin_slow(sub, &seq, NULL);
+	seq = try_begin(sub);
+	if (seq == HMMU_SEQ_NONE)
+		return begin_wait(sub);
 	return seq;
 }
 

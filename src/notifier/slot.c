@@ -4,7 +4,7 @@
  * that concern it. States: notifier.h.
  */
 #include "../futex.h"
-#include "notifier.h"
+#include "slot.h"
 
 /* Threads start at different slots and stay where they found room. */
 static uint32_t next_hint;
@@ -27,53 +27,23 @@ static void raise_high(struct mm_struct *mm, uint32_t i)
 		;
 }
 
-static bool try_claim(struct mm_struct *mm, struct hmmu_inv *inv, uint32_t i)
-{
-	struct hmmu_slot *slot = &mm->slots[i];
-	uint64_t state = hmmu_load_relaxed(&slot->state);
-
-	if ((state & SLOT_KIND) != SLOT_FREE)
-		return false;
-	if (hmmu_load_relaxed(&mm->slots_high) <= i)
-		raise_high(mm, i);
-	/* FREE -> BUSY. The store half of G2's pair; also keeps what follows behind it. */
-	if (!hmmu_cas_seqcst(&slot->state, &state, state + SLOT_GENERATION + SLOT_BUSY))
-		return false;
-	state += SLOT_GENERATION + SLOT_OPEN;
-	/* Release: an insert that sees these sees BUSY (its second look fails). */
-	hmmu_store_release(&slot->start, inv->start);
-	hmmu_store_release(&slot->last, inv->end - 1);
-	slot->inv = inv; /* plain: published by OPEN */
-	inv->slot = (uint16_t)(i + 1);
-	inv->slot_state = state;
-	/* BUSY -> OPEN. Pairs with the load in attach_slot(). */
-	hmmu_store_release(&slot->state, state);
-	return true;
-}
-
-struct hmmu_slot *hmmu_slot_claim(struct mm_struct *mm, struct hmmu_inv *inv)
+/* Cold: a thread's first time, or the slot it used last is taken. */
+bool hmmu_slot_search(struct mm_struct *mm, struct hmmu_inv *inv)
 {
 	uint32_t first = hint();
 
-	if (try_claim(mm, inv, first))
-		return &mm->slots[first];
 	for (uint32_t n = 0; n < HMMU_SLOTS; n++) {
-		if (try_claim(mm, inv, n)) {
-			hmmu_tls.slot_hint = n + 1;
-			return &mm->slots[n];
+		/* Its own, then the low ones: an insert looks at all up to the highest. */
+		uint32_t i = n == 0 ? first : n - 1 < first ? n - 1 : n;
+
+		if (hmmu_load_relaxed(&mm->slots_high) <= i)
+			raise_high(mm, i);
+		if (hmmu_slot_try(mm, inv, i)) {
+			hmmu_tls.slot_hint = i + 1;
+			return true;
 		}
 	}
-	return NULL;
-}
-
-/* OPEN -> FREE, if nobody attached. Release: an insert that sees FREE sees what was
- * written before end (G5). Pairs with the load in attach_slot(). */
-bool hmmu_slot_release(struct hmmu_inv *inv)
-{
-	uint64_t state = inv->slot_state;
-
-	return hmmu_cas_release(&inv->mm->slots[inv->slot - 1].state, &state,
-				state - SLOT_OPEN + SLOT_FREE);
+	return false;
 }
 
 /* With the lock: ENDING -> FREE. The generation stays: the next claim adds to it. */

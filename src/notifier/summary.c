@@ -8,8 +8,8 @@
 #include "../plant.h"
 #include "itree.h"
 
-#define LEAF_LEVELS 3	/* levels 0-2 live in leaves */
-#define HEAL_MAX 8	/* cells looked up per false alarm: the lock is held */
+#define LEAF_LEVELS 3 /* levels 0-2 live in leaves */
+#define HEAL_MAX 8    /* cells looked up per false alarm: the lock is held */
 
 enum { ANY, OWN };
 
@@ -99,8 +99,8 @@ static inline uint64_t next_word(uint64_t a)
 	return (a | 63) + 1;
 }
 
-static inline bool test_cells(struct hmmu_summary *s, int kind, unsigned int level,
-			      uint64_t a, uint64_t b)
+static inline bool test_cells(struct hmmu_summary *s, int kind, unsigned int level, uint64_t a,
+			      uint64_t b)
 {
 	for (; a <= b; a = next_word(a)) {
 		const uint64_t *word = word_of(s, kind, level, a);
@@ -111,8 +111,7 @@ static inline bool test_cells(struct hmmu_summary *s, int kind, unsigned int lev
 	return false;
 }
 
-bool hmmu_summary_watched(struct hmmu_summary *s, uint64_t gate, uint64_t start,
-			  uint64_t last)
+bool hmmu_summary_search(struct hmmu_summary *s, uint64_t gate, uint64_t start, uint64_t last)
 {
 	unsigned int level, q;
 

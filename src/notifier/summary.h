@@ -28,6 +28,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../atomic.h"
+
 #define SUMMARY_LEVELS 6
 #define SUMMARY_BITS 47
 #define SUMMARY_GIBS (1u << (SUMMARY_BITS - 30))
@@ -61,8 +63,25 @@ struct hmmu_summary {
 unsigned int hmmu_summary_level(uint64_t start, uint64_t last);
 
 /* Lock-free. @gate: the levels that have subscriptions, loaded seqcst by the caller. */
-bool hmmu_summary_watched(struct hmmu_summary *s, uint64_t gate, uint64_t start,
-			  uint64_t last);
+bool hmmu_summary_search(struct hmmu_summary *s, uint64_t gate, uint64_t start, uint64_t last);
+
+/* The same with the common case inlined: everyone has small subscriptions, and the range
+ * lies in one word of level 0 (an aligned 256 KiB). The loads are seqcst: see word_of()
+ * in summary.c. */
+static inline bool hmmu_summary_watched(struct hmmu_summary *s, uint64_t gate, uint64_t start,
+					uint64_t last)
+{
+	struct hmmu_summary_leaf *leaf;
+	uint64_t mask;
+
+	if (gate != 1 || (start ^ last) >> 18 || start >> SUMMARY_BITS)
+		return hmmu_summary_search(s, gate, start, last);
+	leaf = hmmu_load_seqcst(&s->leaf[start >> 30]);
+	if (!leaf)
+		return false;
+	mask = (~0ULL << (start >> 12 & 63)) & (~0ULL >> (63 - (last >> 12 & 63)));
+	return hmmu_load_seqcst(&leaf->any0[start >> 18 & 4095]) & mask;
+}
 
 /* With mm->lock: is a leaf missing that add() would need? Its GiB, or -1. */
 long hmmu_summary_missing(struct hmmu_summary *s, uint64_t start, uint64_t last);

@@ -40,7 +40,7 @@ static struct hmmu_whole *take_next(struct hmmu_inv *inv, uint64_t after, uint64
 
 static int call_start(struct hmmu_inv *inv, struct hmmu_whole *w)
 {
-	struct hmmu_frame frame = { w, hmmu_tls.frame, 1 };
+	struct hmmu_frame frame = {w, hmmu_tls.frame, 1};
 	int ret = 0;
 
 	hmmu_tls.frame = &frame;
@@ -81,7 +81,7 @@ int hmmu_whole_start(struct hmmu_inv *inv)
 
 static void call_end(struct hmmu_inv *inv, struct hmmu_whole *w)
 {
-	struct hmmu_frame frame = { w, hmmu_tls.frame, 1 };
+	struct hmmu_frame frame = {w, hmmu_tls.frame, 1};
 
 	hmmu_tls.frame = &frame;
 	if (w->ops->invalidate_range_end)
@@ -171,7 +171,7 @@ static bool nothing_owed(struct mm_struct *mm, const void *arg)
 /* With the lock on entry, announced under the same hold; without it on return. */
 static void register_locked(struct mm_struct *mm, struct hmmu_whole *w)
 {
-	struct hmmu_newcomer who = { 0, 0, UINT64_MAX, &w->owed };
+	struct hmmu_newcomer who = {0, 0, UINT64_MAX, &w->owed};
 
 	w->mm = mm;
 	add_notifier(mm, w);
@@ -283,7 +283,7 @@ found:
 static void free_later(struct hmmu_work *work)
 {
 	struct hmmu_whole *w =
-		(struct hmmu_whole *)((char *)work - offsetof(struct hmmu_whole, work));
+	    (struct hmmu_whole *)((char *)work - offsetof(struct hmmu_whole, work));
 	struct hmmu_instance *inst = hmmu_instance_peek();
 
 	/* Taken off by put; whoever was calling it may still be. */

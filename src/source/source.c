@@ -74,12 +74,12 @@ static int hear_nothing(struct mmu_notifier *sub, const struct mmu_notifier_rang
 }
 
 static const struct mmu_notifier_ops waiter_ops = {
-	.invalidate_range_start = hear_nothing,
+    .invalidate_range_start = hear_nothing,
 };
 
 static void wait_open(struct mm_struct *mm)
 {
-	struct mmu_notifier waiter = { .ops = &waiter_ops };
+	struct mmu_notifier waiter = {.ops = &waiter_ops};
 
 	mmu_notifier_register(&waiter, mm);
 	mmu_notifier_unregister(&waiter, mm);

@@ -30,18 +30,22 @@
  * with HMMU_MM_OWN_RECLAIM). A callback runs in its caller's thread.
  *
  * REPLAY. The same seed gives the same schedule, hash included, as long as the
- * program is the same: addresses it computes with, thread-local state and global
- * counts must not differ. Threads are reused from a pool, where thread i of a run
- * is always the same one, and keep their thread-local state: program.enter resets
- * it, or program.fresh starts new threads for each run (half as fast).
+ * program is the same: addresses it computes with, thread-local state and what
+ * earlier runs left behind (a pool that has grown, an object that is reused) must
+ * not differ. sched_search() therefore runs seeds in blocks of SCHED_BLOCK, each
+ * block in a new child process from its first seed on, and a replay runs the
+ * earlier seeds of its block before: the same history. Threads are reused from a
+ * pool, where thread i of a run is always the same one, and keep their thread-local
+ * state; program.enter resets it, or program.fresh starts new threads for each run
+ * (half as fast).
  *
  * AFTER A FAILURE the run's threads stand somewhere inside the code under test,
  * with its locks held: nothing can unwind them. So a failed run abandons them
  * (parked for ever, the next run gets new ones) and whatever they touched must
- * be abandoned with them. sched_search() therefore works in a child process, one
- * for the whole search, not one per seed: a fork costs as much as several runs,
- * and only the last run of a search can fail. The child's record lives in shared
- * memory, so that a crash leaves its seed and its trace behind, too.
+ * be abandoned with them. sched_search() works in children, so nothing of that is
+ * left; one child per block, not per seed: a fork costs as much as several runs, and
+ * only the last run of a search can fail. The record lives in shared memory, so that
+ * a crash leaves its seed and its trace behind, too.
  */
 #ifndef HMMU_TESTS_SCHED_H
 #define HMMU_TESTS_SCHED_H
@@ -62,6 +66,9 @@ enum sched_verdict {
 	SCHED_CRASHED,	/* sched_search() only: a signal ended the child */
 	SCHED_HUNG,	/* sched_search() only: no progress for SCHED_HANG_SECONDS */
 };
+
+/* How many seeds share a child, and a history. */
+#define SCHED_BLOCK 256
 
 /* A loop without any point (or a real lock that a parked thread holds). */
 #define SCHED_HANG_SECONDS 20
@@ -143,9 +150,11 @@ enum sched_verdict sched_run(struct sched_result *res, const struct sched_progra
 			     uint64_t seed);
 
 /*
- * sched_search() - setup, run, check for the seeds [first, first + count), in a
- * child process, until one fails. HMMU_SCHED_SEED in the environment replays that
- * one seed instead, HMMU_SCHED_COUNT replaces @count.
+ * sched_search() - setup, run, check for the seeds [first, first + count), in child
+ * processes, until one fails. HMMU_SCHED_SEED in the environment replays that one
+ * seed instead (after the earlier ones of its block, not before @first),
+ * HMMU_SCHED_COUNT replaces @count. The calling process should not have used the code
+ * under test: its state is where every child begins.
  * Return: the verdict of the failing seed (res tells which), or SCHED_OK.
  */
 enum sched_verdict sched_search(struct sched_result *res, const struct sched_program *program,
@@ -175,14 +184,6 @@ void sched_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int sched_self(void);			       /* index in program.threads; -1: not in a run */
 unsigned int sched_step_count(void);	       /* of the run so far; also "when", for oracles */
 unsigned int sched_random(unsigned int below); /* from the run's seed; 0 outside */
-
-/* ------------------------------------------------------------------------
- * What src/atomic.h and src/futex.h call
- */
-void hmmu_sched_point(void);
-void hmmu_sched_relax(void);
-long hmmu_sched_futex_wait(uint32_t *word, uint32_t value, const struct timespec *deadline);
-void hmmu_sched_futex_wake(uint32_t *word, int n);
 
 /* ------------------------------------------------------------------------
  * Between sched.c, search.c and print.c

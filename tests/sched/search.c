@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * search.c - run seeds in a child process until one fails. See scheduler.h.
+ * search.c - run seeds in child processes until one fails. See scheduler.h.
  *
- * The child writes every result into a page shared with its parent, and each run
+ * A child writes every result into a page shared with its parent, and each run
  * begins with its seed there: whatever ends the child, the parent knows which
  * seed and how far. A pipe that the child holds open tells its end; `runs` that
  * stands still tells that it hangs.
@@ -50,11 +50,11 @@ static void stay_on_one_cpu(void)
 	sched_setaffinity(0, sizeof(set), &set);
 }
 
-static void search_in_child(const struct sched_program *program, uint64_t first, uint64_t count)
+static void search_in_child(const struct sched_program *program, uint64_t first, uint64_t end)
 {
 	sched_fail_outside = fail_outside;
 	stay_on_one_cpu();
-	for (uint64_t seed = first; seed < first + count; seed++) {
+	for (uint64_t seed = first; seed < end; seed++) {
 		shared->seed = seed;
 		if (program->setup)
 			program->setup();
@@ -127,21 +127,12 @@ static void die(const char *what)
 	abort();
 }
 
-enum sched_verdict sched_search(struct sched_result *res, const struct sched_program *program,
-				uint64_t first, uint64_t count)
+/* One child for the seeds [first, end). */
+static void search_block(const struct sched_program *program, uint64_t first, uint64_t end)
 {
 	pid_t child;
 	int fds[2];
 
-	count = from_environment("HMMU_SCHED_COUNT", count);
-	if (getenv("HMMU_SCHED_SEED")) {
-		first = from_environment("HMMU_SCHED_SEED", 0);
-		count = 1;
-	}
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		      -1, 0);
-	if (shared == MAP_FAILED)
-		die("sched: mmap");
 	if (pipe(fds))
 		die("sched: pipe");
 	fflush(NULL);
@@ -150,11 +141,36 @@ enum sched_verdict sched_search(struct sched_result *res, const struct sched_pro
 		die("sched: fork");
 	if (!child) {
 		close(fds[0]);
-		search_in_child(program, first, count);
+		search_in_child(program, first, end);
 	}
 	close(fds[1]);
 	judge_child(child, wait_for_end(fds[0]));
 	close(fds[0]);
+}
+
+enum sched_verdict sched_search(struct sched_result *res, const struct sched_program *program,
+				uint64_t first, uint64_t count)
+{
+	uint64_t end = first + from_environment("HMMU_SCHED_COUNT", count);
+
+	if (getenv("HMMU_SCHED_SEED")) {
+		uint64_t seed = from_environment("HMMU_SCHED_SEED", 0);
+		uint64_t block = seed - seed % SCHED_BLOCK;
+
+		/* Its history too, as it was when it was found. */
+		first = seed < first || block > first ? block : first;
+		end = seed + 1;
+	}
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		      -1, 0);
+	if (shared == MAP_FAILED)
+		die("sched: mmap");
+	while (first < end && shared->verdict == SCHED_OK) {
+		uint64_t next = first - first % SCHED_BLOCK + SCHED_BLOCK;
+
+		search_block(program, first, next < end ? next : end);
+		first = next;
+	}
 	*res = *shared;
 	munmap(shared, sizeof(*shared));
 	shared = NULL;

@@ -281,6 +281,42 @@ static void test_replay(void **state)
 	}
 }
 
+/* A program whose steps depend on how often it ran: the replay runs as often. */
+static unsigned int earlier_runs;
+
+static void set_up_history(void)
+{
+	reset();
+	earlier_runs++;
+}
+
+static void add_with_history(void *arg)
+{
+	for (unsigned int i = 0; i < earlier_runs % 64; i++)
+		hmmu_load_relaxed(&flag);
+	add_racy(arg);
+}
+
+static void test_replay_with_history(void **state)
+{
+	struct sched_program program =
+	    PROGRAM("with history", check_four, add_with_history, add_with_history);
+	struct sched_result found, again;
+	char seed[32];
+
+	program.setup = set_up_history;
+	for (uint64_t first = 1; first < 2000; first = found.seed + 1) {
+		sched_search(&found, &program, first, SEEDS);
+		assert_int_equal(found.verdict, SCHED_FAILED);
+		snprintf(seed, sizeof(seed), "%llu", (unsigned long long)found.seed);
+		setenv("HMMU_SCHED_SEED", seed, 1);
+		sched_search(&again, &program, first, SEEDS);
+		unsetenv("HMMU_SCHED_SEED");
+		assert_int_equal(again.seed, found.seed);
+		assert_int_equal(again.hash, found.hash);
+	}
+}
+
 /* Different seeds are different schedules, and all of a small program's occur:
  * two threads of two steps each interleave in six ways. */
 static void test_variety(void **state)
@@ -344,8 +380,11 @@ static void test_trace(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_verdicts), cmocka_unit_test(test_trace),
-	    cmocka_unit_test(test_replay),   cmocka_unit_test(test_variety),
+	    cmocka_unit_test(test_verdicts),
+	    cmocka_unit_test(test_trace),
+	    cmocka_unit_test(test_replay_with_history),
+	    cmocka_unit_test(test_replay),
+	    cmocka_unit_test(test_variety),
 	    cmocka_unit_test(test_outside),
 	};
 

@@ -16,7 +16,7 @@ static const struct timespec never_sleep;
 void world_enter(int index)
 {
 	/* Distinct slots from the start, the same in each run. */
-	hmmu_tls = (struct hmmu_tls){ .slot_hint = (uint32_t)index + 1 };
+	hmmu_tls = (struct hmmu_tls){.slot_hint = (uint32_t)index + 1};
 }
 
 static bool hear(struct mmu_interval_notifier *sub, const struct mmu_notifier_range *range,
@@ -38,11 +38,11 @@ static bool hear(struct mmu_interval_notifier *sub, const struct mmu_notifier_ra
 	return true;
 }
 
-static const struct mmu_interval_notifier_ops ops = { .invalidate = hear };
+static const struct mmu_interval_notifier_ops ops = {.invalidate = hear};
 
 void world_open(void)
 {
-	struct hmmu_mm_options o = { .size = sizeof(o), .flags = HMMU_MM_OWN_RECLAIM };
+	struct hmmu_mm_options o = {.size = sizeof(o), .flags = HMMU_MM_OWN_RECLAIM};
 
 	memset(driver, 0, sizeof(driver));
 	for (unsigned int i = 0; i <= WORLD_SUBS; i++)

@@ -35,12 +35,12 @@ extern struct mm_struct *mm;
 extern struct driver driver[WORLD_SUBS];
 extern uint64_t truth[WORLD_SUBS + 1]; /* by page; never 0 */
 
-void world_enter(int index);	  /* program.enter */
-void world_open(void);		  /* an mm of its own, everything zero */
+void world_enter(int index); /* program.enter */
+void world_open(void);	     /* an mm of its own, everything zero */
 void world_insert(unsigned int i, unsigned int page);
 void world_remove(unsigned int i);
-void world_close(void);		  /* asserts G4, removes what is inserted, closes */
-void world_fill_slots(void);	  /* invalidations start in the overflow list from now on */
+void world_close(void);	     /* asserts G4, removes what is inserted, closes */
+void world_fill_slots(void); /* invalidations start in the overflow list from now on */
 
 /* Change pages [first, last] by the rules; asserts G1 at the moment of the change. */
 void world_change(unsigned int first, unsigned int last);

@@ -39,7 +39,7 @@ static void add(struct hmmu_key key, uint64_t last)
 		hmmu_chunk_give(&tree, &chunk);
 	}
 	hmmu_itree_insert(&tree, key, last);
-	list[n++] = (struct entry){ key, last };
+	list[n++] = (struct entry){key, last};
 }
 
 static void del(size_t i)
@@ -76,7 +76,7 @@ static void compare(uint64_t start, uint64_t last, size_t max)
 
 static void run(uint64_t seed, unsigned int spread)
 {
-	struct rnd r = { seed };
+	struct rnd r = {seed};
 
 	memset(&tree, 0, sizeof(tree));
 	n = 0;
@@ -87,7 +87,7 @@ static void run(uint64_t seed, unsigned int spread)
 			uint64_t start = rnd(&r) % spread;
 			uint64_t len = 1ULL << (rnd(&r) % 14);
 
-			add((struct hmmu_key){ start, 8 * (uint64_t)(step + 1) },
+			add((struct hmmu_key){start, 8 * (uint64_t)(step + 1)},
 			    start + rnd(&r) % len);
 		} else if (n > 0) {
 			del(rnd(&r) % n);
@@ -121,20 +121,20 @@ static void test_ascending_fills_leaves(void **state)
 	memset(&tree, 0, sizeof(tree));
 	n = 0;
 	for (uint64_t i = 0; i < MAX; i++)
-		add((struct hmmu_key){ i * 4096, 8 }, i * 4096 + 4095);
+		add((struct hmmu_key){i * 4096, 8}, i * 4096 + 4095);
 	assert_int_equal(hmmu_itree_check(&tree), MAX);
 	/* 3000 entries of 24 bytes, 39 to a node of 1 KiB: under 30 bytes each. */
 	assert_true((tree.npages * 4 - tree.nfree) * HMMU_NODE_SIZE < MAX * 30);
 	for (uint64_t i = 0; i < MAX; i++)
-		hmmu_itree_remove(&tree, (struct hmmu_key){ i * 4096, 8 });
+		hmmu_itree_remove(&tree, (struct hmmu_key){i * 4096, 8});
 	assert_null(tree.root);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_random),
-		cmocka_unit_test(test_ascending_fills_leaves),
+	    cmocka_unit_test(test_random),
+	    cmocka_unit_test(test_ascending_fills_leaves),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,18 +46,19 @@ static bool hear(struct mmu_interval_notifier *sub, const struct mmu_notifier_ra
 	return act != REFUSE;
 }
 
-static const struct mmu_interval_notifier_ops ops = { .invalidate = hear };
+static const struct mmu_interval_notifier_ops ops = {.invalidate = hear};
 static struct mm_struct *mm;
 static struct mmu_interval_notifier sub;
 
 static int setup(void **state)
 {
-	struct hmmu_mm_options o = { .size = sizeof(o) };
+	struct hmmu_mm_options o = {.size = sizeof(o)};
 
 	(void)state;
 	reports = 0;
 	act = HEAR;
-	return hmmu_mm_open(&mm, &o) || mmu_interval_notifier_insert(&sub, mm, 4096, 4096, &ops) ||
+	return hmmu_mm_open(&mm, &o) ||
+	       mmu_interval_notifier_insert(&sub, mm, 4096, 4096, &ops) ||
 	       mmu_interval_notifier_insert(&other, mm, 40960, 4096, &ops);
 }
 
@@ -201,11 +202,16 @@ static void test_report_is_a_line(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_right_use),	    TEST(test_set_seq_forgotten),
-		TEST(test_refused_though_blockable), TEST(test_removed_twice),
-		TEST(test_removed_used),    TEST(test_remove_in_callback),
-		TEST(test_begin_in_callback), TEST(test_under_driver_lock),
-		TEST(test_end_without_start), TEST(test_report_is_a_line),
+	    TEST(test_right_use),
+	    TEST(test_set_seq_forgotten),
+	    TEST(test_refused_though_blockable),
+	    TEST(test_removed_twice),
+	    TEST(test_removed_used),
+	    TEST(test_remove_in_callback),
+	    TEST(test_begin_in_callback),
+	    TEST(test_under_driver_lock),
+	    TEST(test_end_without_start),
+	    TEST(test_report_is_a_line),
 	};
 
 	hmmu_report_hook = hook;

@@ -24,7 +24,7 @@ static bool hear(struct mmu_interval_notifier *sub, const struct mmu_notifier_ra
 	return true;
 }
 
-static const struct mmu_interval_notifier_ops ops = { .invalidate = hear };
+static const struct mmu_interval_notifier_ops ops = {.invalidate = hear};
 
 static size_t whole_pages(size_t size)
 {
@@ -47,7 +47,7 @@ static void *page(void)
 
 static struct mm_struct *open_mm(void)
 {
-	struct hmmu_mm_options o = { .size = sizeof(o), .flags = HMMU_MM_OWN_RECLAIM };
+	struct hmmu_mm_options o = {.size = sizeof(o), .flags = HMMU_MM_OWN_RECLAIM};
 	struct mm_struct *mm;
 
 	assert_int_equal(hmmu_mm_open(&mm, &o), 0);
@@ -69,6 +69,11 @@ static void test_reads_write_nothing(void **state)
 		assert_false(mmu_interval_check_retry(sub, seq));
 		assert_true(hmmu_access_ok(sub, seq));
 		assert_int_equal(hmmu_read_begin(sub, &seq, NULL), 0);
+		/* The functions, where the above were inlined. */
+		assert_true(seq == (mmu_interval_read_begin)(sub));
+		assert_false((mmu_interval_read_retry)(sub, seq));
+		assert_false((mmu_interval_check_retry)(sub, seq));
+		assert_true((hmmu_access_ok)(sub, seq));
 	}
 	protect(mm, sub, PROT_READ | PROT_WRITE);
 	mmu_interval_notifier_remove(sub);
@@ -86,7 +91,7 @@ static void test_the_probe_sees_writes(void **state)
 
 	(void)state;
 	if (pid == 0) {
-		const struct timespec soon = { 1, 0 }; /* long past */
+		const struct timespec soon = {1, 0}; /* long past */
 		unsigned long seq;
 
 		signal(SIGSEGV, SIG_DFL);
@@ -108,8 +113,8 @@ static void test_the_probe_sees_writes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_reads_write_nothing),
-		cmocka_unit_test(test_the_probe_sees_writes),
+	    cmocka_unit_test(test_reads_write_nothing),
+	    cmocka_unit_test(test_the_probe_sees_writes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,8 +36,9 @@ static void room(uint64_t start, uint64_t last)
 		hmmu_chunk_give(&mm->tree, &chunk);
 	}
 	while ((gib = hmmu_summary_missing(&mm->summary, start, last)) >= 0)
-		assert_true(hmmu_summary_give(&mm->summary, (unsigned long)gib,
-					      hmmu_map(sizeof(struct hmmu_summary_leaf), false)));
+		assert_true(
+		    hmmu_summary_give(&mm->summary, (unsigned long)gib,
+				      hmmu_map(sizeof(struct hmmu_summary_leaf), false)));
 }
 
 static void add(uint64_t start, uint64_t last)
@@ -45,7 +46,7 @@ static void add(uint64_t start, uint64_t last)
 	unsigned int level = hmmu_summary_level(start, last);
 
 	room(start, last);
-	hmmu_itree_insert(&mm->tree, (struct hmmu_key){ start, start ^ last }, last);
+	hmmu_itree_insert(&mm->tree, (struct hmmu_key){start, start ^ last}, last);
 	hmmu_summary_add(&mm->summary, start, last);
 	if (mm->level_subs[level]++ == 0)
 		mm->gate |= 1ULL << level;
@@ -58,7 +59,7 @@ static void del(size_t i)
 	unsigned int level = hmmu_summary_level(list[i].start, list[i].last);
 
 	hmmu_itree_remove(&mm->tree,
-			  (struct hmmu_key){ list[i].start, list[i].start ^ list[i].last });
+			  (struct hmmu_key){list[i].start, list[i].start ^ list[i].last});
 	hmmu_summary_del(&mm->summary, list[i].start, list[i].last);
 	if (--mm->level_subs[level] == 0)
 		mm->gate &= ~(1ULL << level);
@@ -84,7 +85,7 @@ static void pick(struct rnd *r, uint64_t *start, uint64_t *last)
 
 static void test_never_a_miss(void **state)
 {
-	struct rnd r = { 7 };
+	struct rnd r = {7};
 	unsigned int alarms = 0, hits = 0;
 
 	(void)state;
@@ -168,10 +169,10 @@ static void test_top_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_never_a_miss),
-		cmocka_unit_test(test_gap_is_exact),
-		cmocka_unit_test(test_heals),
-		cmocka_unit_test(test_top_of_memory),
+	    cmocka_unit_test(test_never_a_miss),
+	    cmocka_unit_test(test_gap_is_exact),
+	    cmocka_unit_test(test_heals),
+	    cmocka_unit_test(test_top_of_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT
+/* report.c - the table, and the same as one JSON object (libcjson). */
+#include "bench.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef HAVE_CJSON
+#include <cjson/cJSON.h>
+#endif
+
+#define MAX_LINES 128
+
+static struct line lines[MAX_LINES];
+static int nlines;
+
+bool wanted(const char *group, const char *name)
+{
+	return !options.only || strstr(group, options.only) || strstr(name, options.only);
+}
+
+struct line line_of(const char *group, const char *fmt, ...)
+{
+	struct line line = {.group = group};
+	va_list ap;
+
+	va_start(ap, fmt);
+	/* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): clang-tidy 14 is wrong */
+	vsnprintf(line.name, sizeof(line.name), fmt, ap);
+	va_end(ap);
+	return line;
+}
+
+void goal(struct line *line, enum goal goal, double value)
+{
+	line->goal = goal;
+	line->value = value;
+}
+
+static double scaled(const struct line *line)
+{
+	bool in_ns = line->goal == GOAL_NS || line->goal == GOAL_MORE;
+
+	return in_ns ? line->value * getppid_ns / GETPPID_NS : line->value;
+}
+
+static bool reached(const struct line *line)
+{
+	switch (line->goal) {
+	case GOAL_NONE:
+		return true;
+	case GOAL_NS:
+		return line->hmmu.median <= scaled(line);
+	case GOAL_FASTER:
+		return line->ratio.median >= line->value;
+	case GOAL_TIMES:
+		return line->ratio.median <= line->value;
+	case GOAL_MORE:
+		return line->more.median <= scaled(line);
+	}
+	return false;
+}
+
+static void goal_text(const struct line *line, char *text, size_t size)
+{
+	switch (line->goal) {
+	case GOAL_NONE:
+		text[0] = '\0';
+		break;
+	case GOAL_NS:
+		snprintf(text, size, "<= %.3g ns (%.4g)", scaled(line), line->value);
+		break;
+	case GOAL_FASTER:
+		snprintf(text, size, ">= %.3g times faster", line->value);
+		break;
+	case GOAL_TIMES:
+		snprintf(text, size, "<= %.3g times", line->value);
+		break;
+	case GOAL_MORE:
+		snprintf(text, size, "<= %.3g ns (%.4g) more", scaled(line), line->value);
+		break;
+	}
+}
+
+static void figure(double value, char *text, size_t size)
+{
+	if (value >= 1e9)
+		snprintf(text, size, "%.2f s", value / 1e9);
+	else if (value >= 1e6)
+		snprintf(text, size, "%.2f ms", value / 1e6);
+	else if (value >= 100)
+		snprintf(text, size, "%.0f", value);
+	else
+		snprintf(text, size, "%.*f", value >= 10 ? 1 : 2, value);
+}
+
+static void cell(FILE *out, const struct stat *stat)
+{
+	char median[32], p10[32], p90[32], spread[70];
+
+	figure(stat->median, median, sizeof(median));
+	figure(stat->p10, p10, sizeof(p10));
+	figure(stat->p90, p90, sizeof(p90));
+	snprintf(spread, sizeof(spread), "(%s-%s)", p10, p90);
+	fprintf(out, " %9s %-17s", median, spread);
+}
+
+/* The table goes where the JSON does not. */
+static FILE *table(void)
+{
+	return options.json ? stderr : stdout;
+}
+
+static void print_last_columns(FILE *out, const struct line *line)
+{
+	char text[64];
+
+	goal_text(line, text, sizeof(text));
+	if (line->has_base)
+		fprintf(out, " %7.2f", line->ratio.median);
+	if (line->goal == GOAL_MORE)
+		fprintf(out, "  %+.0f ns", line->more.median);
+	if (line->goal != GOAL_NONE)
+		fprintf(out, "  %s %s", text, reached(line) ? "ok" : "MISSED");
+	if (line->note[0])
+		fprintf(out, "%s%s", line->has_base || line->goal ? "; " : "  ", line->note);
+	fprintf(out, "\n");
+}
+
+static void print_line(FILE *out, const struct line *line)
+{
+	static const char *group;
+
+	if (!group || strcmp(group, line->group) != 0) {
+		fprintf(out, "%s\n", line->group);
+		group = line->group;
+	}
+	fprintf(out, "  %-50s", line->name);
+	if (line->not_available) {
+		fprintf(out, "       n/a  %s\n", line->note);
+		return;
+	}
+	cell(out, &line->hmmu);
+	if (line->has_base)
+		cell(out, &line->base);
+	print_last_columns(out, line);
+	fflush(out);
+}
+
+void report(const struct line *line)
+{
+	if (nlines == MAX_LINES)
+		abort();
+	lines[nlines++] = *line;
+	print_line(table(), line);
+}
+
+void report_head(void)
+{
+	FILE *out = table();
+
+	fprintf(out,
+		"nanoseconds per operation: median (10th-90th percentile) of %d rounds; "
+		"both sides of a ratio in turns\n",
+		options.rounds);
+	fprintf(out, "%-52s %9s %-17s %9s %-17s %7s  %s\n", "", "hmmu", "", "reference", "",
+		"ratio", "goal, scaled to this machine (as stated)");
+}
+
+static int count_missed(void)
+{
+	int missed = 0;
+
+	for (int i = 0; i < nlines; i++)
+		missed += !lines[i].not_available && !reached(&lines[i]);
+	return missed;
+}
+
+#ifdef HAVE_CJSON
+static void add_stat(cJSON *object, const char *name, const struct stat *stat)
+{
+	cJSON *json = cJSON_AddObjectToObject(object, name);
+
+	cJSON_AddNumberToObject(json, "median", stat->median);
+	cJSON_AddNumberToObject(json, "p10", stat->p10);
+	cJSON_AddNumberToObject(json, "p90", stat->p90);
+}
+
+static cJSON *json_of(const struct line *line)
+{
+	cJSON *json = cJSON_CreateObject();
+	char text[64];
+
+	cJSON_AddStringToObject(json, "group", line->group);
+	cJSON_AddStringToObject(json, "name", line->name);
+	cJSON_AddStringToObject(json, "unit", line->unit ? line->unit : "ns");
+	if (line->note[0])
+		cJSON_AddStringToObject(json, "note", line->note);
+	if (line->not_available)
+		return json;
+	add_stat(json, "hmmu", &line->hmmu);
+	if (line->has_base) {
+		add_stat(json, line->base_name ? line->base_name : "reference", &line->base);
+		add_stat(json, "ratio", &line->ratio);
+	}
+	if (line->goal != GOAL_NONE) {
+		goal_text(line, text, sizeof(text));
+		cJSON_AddStringToObject(json, "goal", text);
+		cJSON_AddNumberToObject(json, "goal_unscaled", line->value);
+		cJSON_AddBoolToObject(json, "reached", reached(line));
+	}
+	return json;
+}
+
+static int print_json(void)
+{
+	cJSON *json = cJSON_CreateObject();
+	cJSON *array;
+	char *text;
+
+	cJSON_AddNumberToObject(json, "getppid_ns", getppid_ns);
+	cJSON_AddNumberToObject(json, "scale", getppid_ns / GETPPID_NS);
+	cJSON_AddNumberToObject(json, "cpus", cpus());
+	cJSON_AddNumberToObject(json, "rounds", options.rounds);
+	cJSON_AddNumberToObject(json, "subscriptions", (double)options.many);
+	cJSON_AddNumberToObject(json, "missed", count_missed());
+	array = cJSON_AddArrayToObject(json, "lines");
+	for (int i = 0; i < nlines; i++)
+		cJSON_AddItemToArray(array, json_of(&lines[i]));
+	text = cJSON_Print(json);
+	cJSON_Delete(json);
+	if (!text)
+		return 1;
+	puts(text);
+	cJSON_free(text);
+	return 0;
+}
+#else
+static int print_json(void)
+{
+	return 1;
+}
+#endif
+
+int report_end(void)
+{
+	int goals = 0, missed = count_missed();
+
+	for (int i = 0; i < nlines; i++)
+		goals += !lines[i].not_available && lines[i].goal != GOAL_NONE;
+	fprintf(table(), "%d goals: %d reached, %d missed\n", goals, goals - missed, missed);
+	return options.json ? print_json() : 0;
+}
