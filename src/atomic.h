@@ -64,6 +64,23 @@ static inline void hmmu_sched_relax(void)
 	HMMU_AT_(__atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST, \
 					     __ATOMIC_SEQ_CST))
 
+/* A load that comes after every load before it, plain ones of the caller's included (a
+ * seqlock's check after its reads: acquire alone would order only what follows). */
+#if defined(__SANITIZE_THREAD__) || defined(__x86_64__)
+/* x86-64 keeps loads in order; ThreadSanitizer knows no fences. */
+#define hmmu_load_after_loads(p)                   \
+	({                                         \
+		__asm__ volatile("" ::: "memory"); \
+		hmmu_load_acquire(p);              \
+	})
+#else
+#define hmmu_load_after_loads(p)                         \
+	({                                               \
+		__atomic_thread_fence(__ATOMIC_ACQUIRE); \
+		hmmu_load_acquire(p);                    \
+	})
+#endif
+
 /* Keeps the compiler (not the CPU) from moving accesses: for one thread's own
  * signal handlers. */
 static inline void hmmu_signal_fence(void)

@@ -5,7 +5,10 @@
  * starts with nothing, whatever its parent held.
  *
  *	lock	open, close, attach, detach; outside every mm->lock. Held across
- *		system calls and source->open(), never across a callback.
+ *		system calls, source->open() and the wait for changes in flight:
+ *		their callbacks may run meanwhile, in other threads, or in this one
+ *		if opening itself changes memory. So a callback must not open, close
+ *		or wait for deferred work (docs/contexts.md).
  */
 #ifndef HMMU_INSTANCE_H
 #define HMMU_INSTANCE_H
@@ -24,6 +27,7 @@ struct hmmu_instance {
 	uint32_t nwatched; /* places [0, nwatched) have been used; only grows */
 	struct mm_struct *watched[HMMU_WATCHED_MAX];
 	struct mm_struct *anchor; /* set once, before anything is watched */
+	uint32_t crowd;		  /* changes in flight for which the anchor had no slot */
 	/* Under lock. */
 	struct mm_struct *open; /* by next_open */
 	struct mm_struct *free; /* by next_free */
@@ -33,8 +37,9 @@ struct hmmu_instance {
 	uint32_t thread_users; /* mms without HMMU_MM_OWN_RECLAIM; lock */
 	uint32_t generation;   /* a reclaimer of another one stops */
 	uint32_t work;	       /* futex: something was deferred */
-	uint32_t asleep;       /* Dekker with mm->deferred */
-	uint32_t frees_owed;   /* free_notifier calls not yet returned; futex */
+	uint32_t asleep;       /* reclaimers that sleep: Dekker with mm->deferred */
+	uint32_t frees_owed;   /* free_notifier calls not yet returned */
+	uint32_t progress;     /* futex of mmu_notifier_synchronize() */
 };
 
 /* A reclaimer that has been told to stop, to be joined without the lock. */
@@ -56,7 +61,5 @@ int hmmu_reclaimer_use(struct hmmu_instance *inst);
 void hmmu_reclaimer_unuse(struct hmmu_instance *inst, struct hmmu_reclaimer *old);
 /* Without it. */
 void hmmu_reclaimer_join(struct hmmu_reclaimer *old);
-/* Runs what is queued for @mm and waits for what others run of it. */
-void hmmu_reclaim_drain(struct mm_struct *mm);
 
 #endif /* HMMU_INSTANCE_H */

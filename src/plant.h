@@ -33,13 +33,16 @@
 	X(EAGAIN_NO_END, "a refused start ends none of those who accepted (G4)")        \
 	X(REGISTER_NO_WAIT, "register does not wait for what is open (G2, pairs)")      \
 	X(DEFER_LOST, "defer overwrites the list's head (clean-up is lost)")            \
+	X(SEQ_COMES_AGAIN, "a new life of a subscription counts from the start (G6)")   \
+	X(ATTACH_NO_WAIT, "an mm that begins to watch ignores changes in flight (G2)")  \
+	X(MARK_IGNORED, "an owner does not look whether an insert saw it BUSY (G2)")    \
 	X(SIGNAL_IGNORED, "a change from a signal handler inside the lock is lost (G1)")
 
 enum hmmu_plant {
 #define HMMU_PLANT_ENUM(name, text) HMMU_PLANT_##name,
 	HMMU_PLANT_LIST(HMMU_PLANT_ENUM)
 #undef HMMU_PLANT_ENUM
-	    HMMU_PLANT_NR,
+		HMMU_PLANT_NR,
 };
 
 #if defined(HMMU_SCHED) || defined(HMMU_PLANT)

@@ -18,13 +18,19 @@ struct hmmu_frame {
 	int set_seq; /* debug: it called mmu_interval_set_seq() */
 };
 
+/* A deferred work that runs in this thread; the innermost first. */
+struct hmmu_working {
+	const struct mm_struct *mm;
+	struct hmmu_working *outer;
+};
+
 struct hmmu_tls {
 	struct mm_struct *held;	  /* whose lock this thread holds, or is taking */
 	struct hmmu_frame *frame; /* NULL: not in a callback */
 	uint32_t slot_hint;	  /* 0: none yet; else the slot it used last, + 1 */
 	uint32_t reserved;
-	struct mm_struct *working; /* whose deferred work this thread runs */
-	void *driver_lock;	   /* debug: the last subscription said to be locked */
+	struct hmmu_working *working; /* NULL: not in a deferred work */
+	void *driver_lock;	      /* debug: the last subscription said to be locked */
 };
 _Static_assert(sizeof(struct hmmu_tls) <= 64, "more does not load by dlopen");
 

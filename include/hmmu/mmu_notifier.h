@@ -45,7 +45,11 @@
  *       was read before the change. Sources that bracket give exactly this
  *       (HMMU_BRACKETED); a source that is told afterwards gives it from the
  *       return of the changing call on (HMMU_BY_RETURN). An access in flight
- *       at start may finish on the old pages: check again at completion.
+ *       at start may finish on the old pages: check again at completion. The one
+ *       exception: a signal handler that changes memory while its own thread is
+ *       inside this library's lock. Checked accesses (hmmu_access_ok(), the
+ *       reader's loop) stay exact; the callbacks come right after, phase LOST.
+ *       A device without checks MUST NOT serve memory that handlers unmap.
  *   G2  no missed range. A subscription inserted while an overlapping
  *       invalidation is open behaves as if it had been hit by it: its readers
  *       wait for that end.
@@ -58,7 +62,8 @@
  *       from inside a callback, without deadlock. The non-blocking start never
  *       sleeps and answers -EAGAIN only if a callback refused. (A reader whose
  *       own range is invalidated without pause starves: bound it by
- *       hmmu_read_begin()'s deadline.)
+ *       hmmu_read_begin()'s deadline. Readers of an mm that a signal handler made
+ *       undecided wait until everybody has been told.)
  *   G5  order. What an invalidator wrote before end happens-before what a
  *       reader reads after a read_begin that waited for it.
  *   G6  wrap. Sequences have 64 bits.
@@ -123,8 +128,9 @@ enum hmmu_phase {
  *
  * The caller's own (its stack will do), 128 bytes. Fill it with
  * mmu_notifier_range_init(); while it is open it carries the invalidation's
- * state: MUST NOT be moved, copied over or freed between start and end. Start
- * and end may be called by different threads, and pairs need not nest in order.
+ * state: MUST NOT be moved, copied over or freed between start and end. After the
+ * end, or a refused start, it may be started again as it is. Start and end may be
+ * called by different threads, and pairs need not nest in order.
  * Callbacks see the whole range of the change, not clipped to the subscription:
  * they clip it themselves.
  */
@@ -222,7 +228,8 @@ struct hmmu_mm_options {
  * @options: NULL is { .sources = HMMU_SOURCE_BEST }.
  * Context: ordinary thread; sleeps, maps memory, may create a thread and patch
  * libc's entries. Return: 0 and *mm, or
- *  -EINVAL	  mm NULL, size wrong, an unknown bit, or reserved words not 0
+ *  -EINVAL	  mm NULL, size wrong, an unknown bit, BEST with another source,
+ *		  require above HMMU_BRACKETED, or reserved words not 0
  *  -EOPNOTSUPP	  a named source does not work here, none does (BEST), or
  *		  @require is not met
  *  -ENOMEM	  no memory for the address space or its reclaimer
@@ -288,9 +295,11 @@ int hmmu_mm_describe(struct mm_struct *mm, struct hmmu_coverage *cells, size_t n
 
 /*
  * mmu_interval_notifier_insert() - subscribe to [start, start + length).
- * Never mallocs. The addresses need not be mapped (yet). Callbacks may run
- * before it returns. Legal inside a callback (then it may take one short lock of
- * the library's, nothing else). Return: 0, or with nothing changed
+ * Never mallocs. The addresses need not be mapped (yet). Callbacks of invalidations
+ * that start meanwhile may run before it returns; for one that is open already its
+ * readers wait, and it is not called (there is nothing to drop yet). Legal inside a
+ * callback. The last byte of the address space can be subscribed to, but no range
+ * [start, end) reaches it. Return: 0, or with nothing changed
  *  -EOVERFLOW	length 0, or start + length - 1 wraps
  *  -EINVAL	sub, mm, ops or ops->invalidate NULL
  *  -ENOMEM	the library's mapped pool cannot grow
@@ -319,7 +328,8 @@ unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *sub);
 
 /*
  * hmmu_read_begin() - the same with a deadline and an answer.
- * @deadline: CLOCK_MONOTONIC; NULL waits; a zero time never sleeps.
+ * @deadline: CLOCK_MONOTONIC; NULL waits; a zero time never sleeps. One that is past,
+ * or no valid time, is a deadline that has been reached.
  * Return: 0 and *seq; -ETIMEDOUT: an invalidation is still open; -ENODEV: not
  * watched: use the translation once and install nothing. On either *seq is one
  * that retries for ever.
@@ -329,7 +339,8 @@ int hmmu_read_begin(struct mmu_interval_notifier *sub, unsigned long *seq,
 
 /*
  * mmu_interval_read_retry() - under the driver lock: true = collided, unlock and
- * read again. Answers exactly "something started since read_begin".
+ * read again. Answers exactly "something started since read_begin", a start that was
+ * refused later included.
  */
 bool mmu_interval_read_retry(struct mmu_interval_notifier *sub, unsigned long seq);
 
@@ -342,7 +353,8 @@ bool mmu_interval_check_retry(struct mmu_interval_notifier *sub, unsigned long s
 /*
  * mmu_interval_set_seq() - called by invalidate() under the driver lock with the
  * cur_seq it was given. It marks the moment for the debug build, which reports a
- * callback that answers true without it.
+ * callback that answers true without it. Callbacks that nest may hand in an older
+ * cur_seq after a newer one: that is fine.
  */
 void mmu_interval_set_seq(struct mmu_interval_notifier *sub, unsigned long cur_seq);
 
@@ -357,13 +369,15 @@ bool hmmu_access_ok(struct mmu_interval_notifier *sub, unsigned long seq);
 /*
  * The same four, inlined: two library calls cost more than the five loads that they
  * make. The names above remain as functions, for their address and for other languages;
- * debug builds (HMMU_DEBUG) and -DHMMU_NO_INLINE call them. A load of x86-64 is an
- * acquire; what the compiler must not move over it is kept by the barrier. Elsewhere,
- * and under ThreadSanitizer, which cannot know that, these are not used.
+ * debug builds (HMMU_DEBUG: of the program, not only of the library) and
+ * -DHMMU_NO_INLINE call them. x86-64 keeps loads in order; the barriers keep the
+ * compiler from moving the caller's accesses over them, in either direction: the check
+ * at completion comes after the access. Elsewhere, and under ThreadSanitizer, which
+ * cannot know that, these are not used.
  *
  * ABI that this rests on: the first two words of a subscription are the counts of its
  * invalidations begun and ended, the first word of an mm is its epoch (0: not watched;
- * low byte not 0: undecided).
+ * low 24 bits not 0: undecided).
  */
 #if defined(__SANITIZE_THREAD__) && !defined(HMMU_NO_INLINE)
 #define HMMU_NO_INLINE
@@ -375,8 +389,10 @@ bool hmmu_access_ok(struct mmu_interval_notifier *sub, unsigned long seq);
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(HMMU_NO_INLINE) && !defined(HMMU_DEBUG)
 static inline uint64_t hmmu_inline_load(const void *p)
 {
-	uint64_t v = *(const volatile uint64_t *)p;
+	uint64_t v;
 
+	__asm__ __volatile__("" ::: "memory");
+	v = *(const volatile uint64_t *)p;
 	__asm__ __volatile__("" ::: "memory");
 	return v;
 }
@@ -387,7 +403,7 @@ static inline unsigned long hmmu_inline_read_begin(struct mmu_interval_notifier 
 	uint64_t begun = hmmu_inline_load(&sub->priv0[0]);
 	uint64_t epoch = hmmu_inline_load(sub->mm);
 
-	if (__builtin_expect(ended == begun && epoch && !(epoch & 255), 1))
+	if (__builtin_expect(ended == begun && epoch && !(epoch & 0xffffff), 1))
 		return begun + epoch;
 	return (mmu_interval_read_begin)(sub);
 }
@@ -436,8 +452,9 @@ static inline bool mmu_notifier_range_blockable(const struct mmu_notifier_range 
  * mmu_notifier_invalidate_range_start() - the translations of the range are
  * about to change. When it returns 0 every overlapping subscription has been
  * called and its readers wait (G1). Allocates nothing. Context: any thread, inside
- * libc too; sleeps if a callback does. Return: 0, or -EINVAL: empty or reversed
- * range, mm NULL, or range not initialised or open already; then nothing is open.
+ * libc too; sleeps if a callback does. In a forked child, on its parent's mm: 0, and
+ * nobody is called. Return: 0, or -EINVAL: empty or reversed range, mm NULL, or range
+ * not initialised or open already; then this call has opened nothing.
  */
 int mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range);
 
@@ -468,8 +485,8 @@ void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range);
  *	that were open when the notifier was unregistered.)
  * @alloc_notifier, @free_notifier: for mmu_notifier_get() and _put();
  *	alloc_notifier answers NULL when out of memory.
- * Context of the first three: as invalidate() above. Either of start and end may
- * be NULL.
+ * Context of the first three: as invalidate() above. @release and either of start and
+ * end may be NULL; get needs alloc_notifier and free_notifier.
  */
 struct mmu_notifier_ops {
 	void (*release)(struct mmu_notifier *sub, struct mm_struct *mm);
@@ -518,10 +535,11 @@ void mmu_notifier_unregister(struct mmu_notifier *sub, struct mm_struct *mm);
  * mmu_notifier_get() - the mm's notifier with these ops, allocated and registered
  * by the first caller, counted. (Linux answers an ERR_PTR; there is none here.)
  * mmu_notifier_put() drops the count; the last one takes it off at once and has
- * free_notifier called later by the reclaimer. mmu_notifier_synchronize() waits
- * until every free_notifier so owed has returned.
- * get: 0, -EINVAL (NULL, no alloc_notifier), -ENOMEM (it answered NULL), and what
- * register answers.
+ * free_notifier called later by the reclaimer; it does not call release.
+ * mmu_notifier_synchronize() waits until every free_notifier so owed has returned; it
+ * runs those itself that nobody else is about to run (HMMU_MM_OWN_RECLAIM).
+ * get: 0, -EINVAL (NULL, no alloc_notifier or free_notifier), -ENOMEM (it answered
+ * NULL), and what register answers.
  */
 int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mm_struct *mm,
 		     struct mmu_notifier **sub);
@@ -535,13 +553,16 @@ void mmu_notifier_synchronize(void);
 /*
  * hmmu_defer() - have fn(work) called soon from a place where everything is
  * allowed. Allocates nothing, never sleeps; legal in a callback inside libc. The
- * work is the library's until fn is called; queue it once.
+ * work is the library's until fn is called, then it may be queued again. Works of one
+ * mm run in the order of their arrival, if only one thread runs them. In a forked child,
+ * on its parent's mm: nothing, fn is never called.
  */
 void hmmu_defer(struct mm_struct *mm, struct hmmu_work *work, void (*fn)(struct hmmu_work *));
 
 /*
- * hmmu_reclaim() - run what was deferred on @mm, now, here. For applications
- * that opened it with HMMU_MM_OWN_RECLAIM, legal for all. Not from a callback.
+ * hmmu_reclaim() - run what was deferred on @mm, now, here, and call those who are
+ * owed a callback with phase LOST. For applications that opened it with
+ * HMMU_MM_OWN_RECLAIM, legal for all. Not from a callback, not under the driver lock.
  * Return: how many ran; -EINVAL: mm NULL.
  */
 int hmmu_reclaim(struct mm_struct *mm);

@@ -8,8 +8,12 @@
 
 #include <sys/syscall.h>
 
+/* Always inline: hooks.h has functions that no sanitizer instruments, and clang would
+ * not inline an instrumented one into those by itself. */
+#define HMMU_ALWAYS_INLINE static inline __attribute__((always_inline))
+
 #if defined(__x86_64__)
-static inline long hmmu_syscall6(long nr, long a, long b, long c, long d, long e, long f)
+HMMU_ALWAYS_INLINE long hmmu_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 {
 	long ret;
 	register long r10 __asm__("r10") = d;
@@ -25,7 +29,7 @@ static inline long hmmu_syscall6(long nr, long a, long b, long c, long d, long e
 #else
 #include <errno.h>
 #include <unistd.h>
-static inline long hmmu_syscall6(long nr, long a, long b, long c, long d, long e, long f)
+HMMU_ALWAYS_INLINE long hmmu_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 {
 	int saved = errno;
 	long ret = syscall(nr, a, b, c, d, e, f);
@@ -42,7 +46,7 @@ static inline long hmmu_syscall6(long nr, long a, long b, long c, long d, long e
 /* hmmu_syscall(nr, up to six arguments) */
 #define hmmu_syscall(...) HMMU_SYS_(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
 
-static inline int hmmu_is_err(long ret)
+HMMU_ALWAYS_INLINE int hmmu_is_err(long ret)
 {
 	return (unsigned long)ret > -4096UL;
 }

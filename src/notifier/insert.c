@@ -28,12 +28,12 @@ static struct hmmu_key key_of(const struct hmmu_sub *sub)
 /* With the lock, which it drops to map: nodes for the tree. */
 static int make_nodes(struct mm_struct *mm)
 {
+	uint64_t npages = mm->tree.npages;
 	struct hmmu_chunk chunk;
 	int ret;
 
 	hmmu_mm_unlock(mm);
-	/* npages is read without the lock: it only sizes the chunk. */
-	ret = hmmu_chunk_map(&chunk, &mm->tree);
+	ret = hmmu_chunk_map(&chunk, npages);
 	hmmu_mm_lock(mm);
 	if (!ret)
 		hmmu_chunk_give(&mm->tree, &chunk);
@@ -95,34 +95,14 @@ static void withdraw(struct mm_struct *mm, uint64_t start, uint64_t last)
 		hmmu_and_seqcst(&mm->gate, ~(1ULL << level));
 }
 
-/* With the lock on entry and return, dropped to map and to wait for BUSY slots: room is
- * made, the range is announced, and no slot was BUSY afterwards. */
-static int prepare(struct mm_struct *mm, uint64_t start, uint64_t last)
-{
-	unsigned int busy;
-	int ret;
-
-	for (;;) {
-		ret = make_room(mm, start, last);
-		if (ret)
-			return ret;
-		announce(mm, start, last);
-		busy = hmmu_busy_slot(mm);
-		if (busy == HMMU_SLOTS)
-			return 0;
-		withdraw(mm, start, last);
-		hmmu_mm_unlock(mm);
-		hmmu_slot_wait_busy(mm, busy);
-		hmmu_mm_lock(mm);
-	}
-}
-
 static void init_sub(struct hmmu_sub *sub, struct mm_struct *mm, struct hmmu_newcomer *who,
 		     const struct mmu_interval_notifier_ops *ops)
 {
 	who->id = mm->next_id++;
 	who->count = &sub->begun;
 	*sub = (struct hmmu_sub){
+	    .begun = mm->seq_floor,
+	    .ended = mm->seq_floor,
 	    .mm = mm,
 	    .ops = ops,
 	    .start = who->start,
@@ -161,9 +141,11 @@ HMMU_EXPORT int mmu_interval_notifier_insert(struct mmu_interval_notifier *pub,
 	hmmu_mm_lock(mm);
 	if (HMMU_PLANTED(SCAN_BEFORE_PUBLISH))
 		scan_early(sub, mm, &who, ops);
-	ret = prepare(mm, start, who.last);
+	ret = make_room(mm, start, who.last);
 	if (ret)
 		goto out;
+	announce(mm, start, who.last);
+	hmmu_mark_busy(mm);
 	if (!HMMU_PLANTED(SCAN_BEFORE_PUBLISH))
 		init_sub(sub, mm, &who, ops);
 	hmmu_itree_insert(&mm->tree, key_of(sub), sub->last);
@@ -211,6 +193,8 @@ HMMU_EXPORT void mmu_interval_notifier_remove(struct mmu_interval_notifier *pub)
 	mm->nsubs--;
 	/* Pairs with the load in walk_call(): G3's Dekker pair. */
 	hmmu_add_seqcst(&mm->removals, 1);
+	if (sub->begun >= mm->seq_floor && !HMMU_PLANTED(SEQ_COMES_AGAIN))
+		mm->seq_floor = sub->begun + 1;
 	overflow = mm->overflow != NULL;
 	reader = sub->waiters > 0;
 	sub->cookie = HMMU_SUB_DEAD;

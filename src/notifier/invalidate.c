@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "../export.h"
+#include "../reclaim/reclaim.h"
 #include "slot.h"
 
 static bool blockable(const struct hmmu_inv *inv)
@@ -19,14 +20,6 @@ void hmmu_inv_lock(struct hmmu_inv *inv)
 		hmmu_mm_lock(inv->mm);
 	else
 		hmmu_mm_lock_nonblock(inv->mm);
-}
-
-void hmmu_inv_unlock(struct hmmu_inv *inv)
-{
-	if (blockable(inv))
-		hmmu_mm_unlock(inv->mm);
-	else
-		hmmu_mm_unlock_nonblock(inv->mm);
 }
 
 const void **hmmu_inv_hazard(struct hmmu_inv *inv)
@@ -62,37 +55,39 @@ static void count(struct hmmu_sub *sub)
 	hmmu_store_release(&sub->begun, hmmu_load_relaxed(&sub->begun) + 1);
 }
 
-/* With the lock: the next ones to call, counted if the walk had not come so far. */
+/* With the lock: the next ones to call, counted if the walk had not come so far. May
+ * find none and yet more to look at. */
 static void walk_next(struct walk *w)
 {
 	struct hmmu_inv *inv = w->inv;
 	struct mm_struct *mm = inv->mm;
-	struct hmmu_key after = w->called, key;
+	struct hmmu_key after = w->called;
 	size_t got;
 
-	do {
-		w->n = 0;
-		got = hmmu_itree_collect(&mm->tree, inv->start, inv->end - 1, after, w->match,
-					 HMMU_BATCH);
-		for (size_t i = 0; i < got; i++) {
-			struct hmmu_sub *sub = w->match[i].sub;
+	w->n = 0;
+	got = hmmu_itree_collect(&mm->tree, inv->start, inv->end - 1, after, w->match,
+				 HMMU_BATCH);
+	for (size_t i = 0; i < got; i++) {
+		struct hmmu_sub *sub = w->match[i].sub;
 
-			after = key = hmmu_match_key(&w->match[i]);
-			if (sub->id >= inv->limit)
-				continue; /* it has counted itself */
-			if (hmmu_key_less(inv->progress, key)) {
-				count(sub);
-				inv->progress = key;
-			}
-			w->match[w->n++] = w->match[i];
+		after = hmmu_match_key(&w->match[i]);
+		if (sub->id >= inv->limit)
+			continue; /* it has counted itself */
+		if (hmmu_key_less(inv->progress, after)) {
+			count(sub);
+			inv->progress = after;
 		}
-		w->more = got == HMMU_BATCH;
-	} while (w->n == 0 && w->more);
+		w->match[w->n++] = w->match[i];
+	}
+	w->more = got == HMMU_BATCH;
 	w->removals = hmmu_load_relaxed(&mm->removals);
-	if (w->n > 0)
-		/* Under the lock: a remove that comes after sees it. Pairs with the
-		 * loads in callbacks_running(). */
-		hmmu_store_seqcst(hmmu_inv_hazard(inv), w->match[0].sub);
+	if (w->n == 0) {
+		w->called = after;
+		return;
+	}
+	/* Under the lock: a remove that comes after sees it. Pairs with the loads in
+	 * callbacks_running(). */
+	hmmu_store_seqcst(hmmu_inv_hazard(inv), w->match[0].sub);
 }
 
 /* Without the lock, under a hazard. false: refused. */
@@ -172,19 +167,18 @@ static bool walk_all(struct hmmu_inv *inv)
 	w.called = HMMU_KEY_FIRST;
 
 	walk_next(&w);
-	if (w.n == 0 && !mm->whole && inv->slot)
+	if (w.n == 0 && !w.more && !mm->whole && inv->slot)
 		hmmu_summary_heal(&mm->summary, &mm->tree, inv->start, inv->end - 1);
-	hmmu_inv_unlock(inv);
-	while (w.n > 0) {
-		if (!walk_call(&w))
+	hmmu_mm_unlock(mm);
+	for (;;) {
+		if (w.n > 0 && !walk_call(&w))
 			return false;
 		if (!w.more)
-			break;
+			return true;
 		hmmu_inv_lock(inv);
 		walk_next(&w);
-		hmmu_inv_unlock(inv);
+		hmmu_mm_unlock(mm);
 	}
-	return true;
 }
 
 static void close_watched(struct hmmu_inv *inv);
@@ -212,15 +206,24 @@ __attribute__((noinline)) static int start_watched(struct hmmu_inv *inv)
 	return -EAGAIN;
 }
 
-/* A signal handler, inside the lock of its own thread: atomics only. */
+/*
+ * A signal handler whose thread holds a lock of ours: atomics only. A change that is over
+ * but of which nobody has been told yet lends its mark: there are never more than are
+ * open at once.
+ */
 static int start_undecided(struct hmmu_inv *inv)
 {
+	struct mm_struct *mm = inv->mm;
+	uint64_t pending = hmmu_load_relaxed(&mm->lost_pending);
+
 	if (HMMU_PLANTED(SIGNAL_IGNORED)) {
 		inv->state = INV_NOTHING;
 		return 0;
 	}
+	while (pending && !hmmu_cas_seqcst(&mm->lost_pending, &pending, pending - 1))
+		;
 	/* Pairs with the loads of epoch in read.c. */
-	hmmu_add_seqcst(&inv->mm->epoch, EPOCH_MARK);
+	hmmu_add_seqcst(&mm->epoch, pending ? EPOCH_STEP : EPOCH_MARK);
 	inv->state = INV_UNDECIDED;
 	return 0;
 }
@@ -249,7 +252,7 @@ static int start(struct hmmu_inv *inv)
 		inv->state = INV_NOTHING;
 		return 0;
 	}
-	if (hmmu_tls.held == mm)
+	if (hmmu_tls.held)
 		return start_undecided(inv);
 	inv->slot = 0;
 	inv->watched = inv->walked = inv->ending = 0;
@@ -262,7 +265,7 @@ static int start(struct hmmu_inv *inv)
 		early = !summary_says(inv);
 	if (!hmmu_slot_claim(mm, inv))
 		return start_watched(inv);
-	if (early || !summary_says(inv))
+	if (early || (!summary_says(inv) && !hmmu_slot_seen(inv)))
 		return 0;
 	return start_watched(inv);
 }
@@ -312,7 +315,7 @@ static void end_subs(struct hmmu_inv *inv)
 		if (!more && n == 0)
 			return;
 		/* The lock is not held across a system call, nor for long. */
-		hmmu_inv_unlock(inv);
+		hmmu_mm_unlock(inv->mm);
 		while (n > 0)
 			hmmu_wake_readers(wake[--n]);
 		hmmu_inv_lock(inv);
@@ -339,7 +342,7 @@ __attribute__((noinline)) static void close_watched(struct hmmu_inv *inv)
 		hmmu_slot_free(inv);
 	else
 		unlink_overflow(inv);
-	hmmu_inv_unlock(inv);
+	hmmu_mm_unlock(inv->mm);
 	hmmu_event_signal(mm);
 }
 
@@ -352,6 +355,8 @@ static void end(struct hmmu_inv *inv)
 		inv->state = INV_DONE;
 		if (!hmmu_mm_alive(mm))
 			return; /* forked between start and end */
+		if (hmmu_tls.held)
+			hmmu_report("end-of-another-context", inv);
 		if (inv->watched || !hmmu_slot_release(inv))
 			close_watched(inv);
 		return;
@@ -360,6 +365,7 @@ static void end(struct hmmu_inv *inv)
 		/* Undecided until hmmu_mm_deliver_lost(). Pairs with wait_decided(). */
 		hmmu_add_seqcst(&mm->lost_pending, 1);
 		hmmu_event_signal(mm);
+		hmmu_defer_wake(mm);
 		return;
 	case INV_NOTHING:
 		inv->state = INV_DONE;

@@ -13,6 +13,7 @@
 #include "../arch/syscall.h"
 #include "../export.h"
 #include "../instance.h"
+#include "../reclaim/reclaim.h"
 #include "notifier.h"
 #include "pool.h"
 
@@ -21,19 +22,12 @@
 
 /* ---- the lock --------------------------------------------------------- */
 
+/* Never nested: a handler that interrupts a holder takes no lock of ours. */
 static void hold(struct mm_struct *mm)
 {
 	/* Before the lock is taken: a signal handler that comes in between takes the
 	 * undecided way for nothing, which is sound; after would be a deadlock. */
 	hmmu_tls.held = mm;
-	hmmu_signal_fence();
-}
-
-static void unhold(struct mm_struct *mm)
-{
-	hmmu_unlock(&mm->lock);
-	hmmu_signal_fence();
-	hmmu_tls.held = NULL;
 	hmmu_signal_fence();
 }
 
@@ -51,15 +45,10 @@ void hmmu_mm_lock_nonblock(struct mm_struct *mm)
 
 void hmmu_mm_unlock(struct mm_struct *mm)
 {
-	unhold(mm);
-	/* A handler of this thread set it before unhold(), or somebody left it. */
-	if (hmmu_load_relaxed(&mm->lost_pending))
-		hmmu_mm_deliver_lost(mm);
-}
-
-void hmmu_mm_unlock_nonblock(struct mm_struct *mm)
-{
-	unhold(mm);
+	hmmu_unlock(&mm->lock);
+	hmmu_signal_fence();
+	hmmu_tls.held = NULL;
+	hmmu_signal_fence();
 }
 
 void hmmu_mm_lost(struct mm_struct *mm)
@@ -104,6 +93,8 @@ struct mm_struct *hmmu_mm_get(struct hmmu_instance *inst)
 		return NULL;
 	mm->epoch = EPOCH_BASE; /* plain: nobody knows it yet */
 	mm->next_id = 1;
+	mm->seq_floor = 1;
+	mm->no_membarrier = !hmmu_membarrier_register();
 	return mm;
 }
 
@@ -154,6 +145,10 @@ static int open_sources(struct mm_struct *mm, unsigned int require)
 
 	if (!mm->sources)
 		return 0;
+	/* First: a hook that finds no anchor makes a change that nobody can wait for. */
+	ret = hmmu_source_anchor();
+	if (ret)
+		return ret;
 	ret = hmmu_source_hooks.open();
 	if (ret)
 		return ret == -ENOMEM ? ret : -EOPNOTSUPP;
@@ -202,7 +197,7 @@ HMMU_EXPORT int hmmu_mm_open(struct mm_struct **mm, const struct hmmu_mm_options
 	};
 	struct hmmu_reclaimer old = {0};
 	struct hmmu_instance *inst;
-	int ret;
+	int ret, saved = errno;
 
 	if (!mm)
 		return -EINVAL;
@@ -218,6 +213,7 @@ HMMU_EXPORT int hmmu_mm_open(struct mm_struct **mm, const struct hmmu_mm_options
 	ret = open_locked(inst, mm, options, &old);
 	hmmu_unlock(&inst->lock);
 	hmmu_reclaimer_join(&old);
+	errno = saved; /* sources call libc */
 	return ret;
 }
 
@@ -233,7 +229,7 @@ static bool subscribed(struct mm_struct *mm)
 	return yes;
 }
 
-/* The application's own: a source's are over once it is detached. */
+/* The application's own: a source's are over once it was detached. */
 static bool open_explicit(struct mm_struct *mm)
 {
 	bool yes;
@@ -265,26 +261,40 @@ static void forget_summary(struct mm_struct *mm)
 	}
 }
 
-static void unlink_open(struct hmmu_instance *inst, struct mm_struct *mm)
+static struct mm_struct **find_open(struct hmmu_instance *inst, const struct mm_struct *mm)
 {
 	struct mm_struct **link = &inst->open;
 
-	while (*link != mm)
+	while (*link && *link != mm)
 		link = &(*link)->next_open;
-	*link = mm->next_open;
+	return *link ? link : NULL;
 }
 
-/* With the instance's lock. */
+/* With the instance's lock. -EAGAIN: something was deferred meanwhile. */
 static int close_locked(struct hmmu_instance *inst, struct mm_struct *mm,
 			struct hmmu_reclaimer *old)
 {
-	if (subscribed(mm) || (!mm->sources && open_explicit(mm)))
+	struct mm_struct **link = find_open(inst, mm);
+
+	if (!link) {
+		hmmu_report("closed-twice", mm);
+		return -EINVAL;
+	}
+	if (subscribed(mm))
 		return -EBUSY;
+	if (!hmmu_reclaim_idle(mm))
+		return -EAGAIN;
 	if (mm->sources)
 		hmmu_source_detach(mm);
-	unlink_open(inst, mm);
+	if (open_explicit(mm)) {
+		/* There is a place: it has just been left, under this lock. */
+		if (mm->sources)
+			hmmu_source_attach(mm);
+		return -EBUSY;
+	}
+	*link = mm->next_open;
 	forget_summary(mm);
-	/* Sequences of this life are good for nothing in the next. */
+	/* Sequences of this life are good for nothing in the next; and seq_floor stays. */
 	hmmu_add_seqcst(&mm->epoch, EPOCH_STEP);
 	if (!(mm->mm_flags & HMMU_MM_OWN_RECLAIM))
 		hmmu_reclaimer_unuse(inst, old);
@@ -302,12 +312,15 @@ HMMU_EXPORT int hmmu_mm_close(struct mm_struct *mm)
 		return -EINVAL;
 	if (!hmmu_mm_alive(mm))
 		return 0; /* a forked child: it is the parent's */
-	/* Before the lock: what was deferred may want to close another mm. */
-	hmmu_reclaim_drain(mm);
 	inst = hmmu_instance();
-	hmmu_lock(&inst->lock);
-	ret = close_locked(inst, mm, &old);
-	hmmu_unlock(&inst->lock);
+	do {
+		/* Without the lock: what was deferred may want to close another mm. */
+		hmmu_reclaim_drain(mm);
+		hmmu_mm_deliver_lost(mm);
+		hmmu_lock(&inst->lock);
+		ret = close_locked(inst, mm, &old);
+		hmmu_unlock(&inst->lock);
+	} while (ret == -EAGAIN);
 	hmmu_reclaimer_join(&old);
 	return ret;
 }

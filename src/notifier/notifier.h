@@ -35,17 +35,14 @@
  *
  *	start					insert (mm->lock held)
  *	slot.state = BUSY	[seqcst RMW]	summary |= my cells	[seqcst RMW]
- *	slot.range = ...; state = OPEN		any slot BUSY?	[seqcst]  withdraw, unlock,
- *	load summary		[seqcst]		wait for it, begin again
- *	  sees cells: lock, walk the tree	id, into the tree;
- *	  does not: the insert comes after	each slot OPEN and mine:
- *	  and sees BUSY or OPEN			  count myself
- *						[Required: one of them counts it]
+ *	slot.range = ...; state = OPEN		mark each slot that is BUSY (slot.c)
+ *	load summary		[seqcst]		id; into the tree
+ *	  sees cells, or is marked: lock,	each slot OPEN and mine: [seqcst]
+ *	  walk the tree				  count myself, mark ATTACHED
+ *	  else: nobody			[Required: one of the two counts it]
  *
- * BUSY is never waited for with the lock held (its owner may sit in a signal handler
- * that wants the lock), and the newcomer is in nobody's count until one hold of the lock
- * saw no BUSY, announced it, gave it its id and attached it: to a walk or an end it is
- * there with all its counts, or not at all.
+ * Nobody waits for BUSY: its owner may have lost the CPU, or sit in a signal handler that
+ * wants the lock.
  *
  * Counted exactly once: ids grow with each insert. The walk counts subscriptions
  * with id < inv.limit, in key order, as far as inv.progress; limit is the next id
@@ -77,12 +74,12 @@
  * and nobody else (G4). A waiter's memory is the subscription: remove is not
  * legal with a reader inside.
  *
- * SIGNAL HANDLERS may change memory while their thread holds mm->lock (tls.held).
- * Start then touches atomics only: the mm becomes undecided (epoch's low byte counts):
- * every check fails, every reader waits. End leaves it so; whoever drops the lock next,
- * or a reader that waits, calls everybody with phase LOST and then decides it. Checked
- * accesses stay exact; the callbacks come right after the handler instead of before the
- * change.
+ * SIGNAL HANDLERS may change memory while their thread holds an mm->lock (tls.held), of
+ * this mm or another. Start then touches atomics only: the mm becomes undecided (epoch's
+ * low bits count): every check fails, every reader waits. End leaves it so and pokes the
+ * reclaimer; it, or a reader that waits, calls everybody with phase LOST and then decides
+ * the mm. Nobody else does, as callbacks may run only where they are expected. Checked
+ * accesses stay exact; the callbacks come after the change instead of before it.
  *
  * A FORKED CHILD finds the mm zeroed (MADV_WIPEONFORK): epoch 0 is "not watched",
  * whatever was in flight in the parent.
@@ -126,7 +123,8 @@ struct hmmu_slot {
 	uint64_t last;
 	struct hmmu_inv *inv; /* safe to follow with mm->lock held and ATTACHED set */
 	const void *hazard;   /* whose callback runs in the owner; written by the owner */
-	uint64_t pad[3];
+	uint64_t seen;	      /* the BUSY state that an insert saw; mm->lock writes */
+	uint64_t pad[2];
 };
 _Static_assert(sizeof(struct hmmu_slot) == 64, "a slot is a cache line");
 
@@ -202,24 +200,25 @@ struct hmmu_whole {
 _Static_assert(sizeof(struct hmmu_whole) == sizeof(struct mmu_notifier), "ABI: whole");
 
 /* epoch: + EPOCH_STEP when watching was lost, + EPOCH_MARK when the mm becomes
- * undecided, + EPOCH_CLEAR when that is over: it only grows, and its low byte is how
+ * undecided, + EPOCH_CLEAR when that is over: it only grows, and its low bits are how
  * many hold it undecided. Never 0 but in a forked child. */
 #define EPOCH_BASE (1ULL << 63)
-#define EPOCH_STEP 256ULL
+#define EPOCH_STEP (1ULL << 24)
 #define EPOCH_MARK (EPOCH_STEP + 1)
 #define EPOCH_CLEAR (EPOCH_STEP - 1)
-#define EPOCH_UNDECIDED 255ULL
+#define EPOCH_UNDECIDED (EPOCH_STEP - 1)
 
 struct mm_struct {
 	/* Read by every reader and every start; written rarely. */
 	uint64_t epoch;
-	uint64_t gate;	       /* SUMMARY level bits and GATE_WHOLE: Dekker, as summary */
-	uint32_t slots_high;   /* slots [0, slots_high) may be in use; only grows */
-	uint32_t sources;      /* HMMU_SOURCE_* in use; set by open */
-	uint32_t mm_flags;     /* HMMU_MM_*; set by open */
-	uint64_t lost_pending; /* changes made by signal handlers inside the lock, over, of
-				* which nobody has been told: each holds the mm undecided */
-	uint32_t pad0[5];
+	uint64_t gate;		/* SUMMARY level bits and GATE_WHOLE: Dekker, as summary */
+	uint32_t slots_high;	/* slots [0, slots_high) may be in use; only grows */
+	uint32_t sources;	/* HMMU_SOURCE_* in use; set by open */
+	uint32_t mm_flags;	/* HMMU_MM_*; set by open */
+	uint32_t no_membarrier; /* set once */
+	uint64_t lost_pending;	/* changes made by signal handlers inside the lock, over, of
+				 * which nobody has been told: each holds the mm undecided */
+	uint32_t pad0[6];
 
 	/* Looked at by each runner of callbacks. */
 	uint64_t removals __attribute__((aligned(64))); /* written under lock */
@@ -229,15 +228,18 @@ struct mm_struct {
 	struct hmmu_lock lock __attribute__((aligned(64)));
 	/* Guarded by lock. */
 	uint64_t next_id;
+	uint64_t seq_floor; /* above every count of a removed one: no sequence comes again */
 	uint64_t nsubs;
 	struct hmmu_itree tree;
 	struct hmmu_inv *overflow;
 	struct hmmu_whole *whole;
 	uint64_t level_subs[SUMMARY_LEVELS];
 
-	struct hmmu_work *deferred __attribute__((aligned(64))); /* reclaim/ */
-	uint32_t reclaiming;					 /* threads inside fn */
-	uint32_t reserved;
+	/* reclaim.c */
+	struct hmmu_work *deferred __attribute__((aligned(64))); /* newest first; no lock */
+	struct hmmu_lock reclaim_lock;
+	uint32_t reclaiming;	/* reclaim_lock: works that run */
+	struct hmmu_work *fifo; /* reclaim_lock: oldest first */
 	/* instance.h: guarded by the instance's lock. */
 	struct mm_struct *next_open;
 	struct mm_struct *next_free;
@@ -249,18 +251,18 @@ struct mm_struct {
 /* What the inlined readers of the public header rest on. */
 _Static_assert(offsetof(struct mm_struct, epoch) == 0, "ABI: the mm's first word");
 _Static_assert(offsetof(struct hmmu_sub, begun) == 0 && offsetof(struct hmmu_sub, ended) == 8 &&
-		       offsetof(struct hmmu_sub, mm) == 16,
+		   offsetof(struct hmmu_sub, mm) == 16,
 	       "ABI: the subscription's first words");
-_Static_assert(EPOCH_UNDECIDED == 255, "ABI: the mm's first word");
+_Static_assert(EPOCH_UNDECIDED == 0xffffff, "ABI: the mm's first word");
 
 #define GATE_WHOLE (1ULL << 32)
 
 /* mm.c */
 void hmmu_mm_lock(struct mm_struct *mm);
 void hmmu_mm_lock_nonblock(struct mm_struct *mm);
-void hmmu_mm_unlock(struct mm_struct *mm);	    /* may deliver LOST: no lock held */
-void hmmu_mm_unlock_nonblock(struct mm_struct *mm); /* leaves it to the next */
+void hmmu_mm_unlock(struct mm_struct *mm);
 void hmmu_mm_lost(struct mm_struct *mm);
+/* Without a lock, where callbacks may run: what signal handlers left. */
 void hmmu_mm_deliver_lost(struct mm_struct *mm);
 
 static inline bool hmmu_mm_alive(struct mm_struct *mm)
@@ -275,7 +277,7 @@ void hmmu_event_signal(struct mm_struct *mm);
 
 /* slot.c; slot.h has the hot half */
 bool hmmu_slot_search(struct mm_struct *mm, struct hmmu_inv *inv);
-void hmmu_slot_free(struct hmmu_inv *inv);    /* with the lock: ENDING -> FREE */
+void hmmu_slot_free(struct hmmu_inv *inv); /* with the lock: ENDING -> FREE */
 
 /* How a newcomer counts itself: what attach does with an open one it overlaps. */
 struct hmmu_newcomer {
@@ -284,11 +286,10 @@ struct hmmu_newcomer {
 	uint64_t last;
 	uint64_t *count; /* += 1 for each that is open and not going to count it */
 };
-/* With the lock, after the announcement: the index of a BUSY slot, for which the caller
- * withdraws, waits without the lock and starts again; HMMU_SLOTS: none. */
-unsigned int hmmu_busy_slot(struct mm_struct *mm);
+/* With the lock, after the announcement and before the newcomer has its id. */
+void hmmu_mark_busy(struct mm_struct *mm);
 void hmmu_attach(struct mm_struct *mm, const struct hmmu_newcomer *who);
-void hmmu_slot_wait_busy(struct mm_struct *mm, unsigned int i);
+bool hmmu_membarrier_register(void);
 
 /* invalidate.c: hazards */
 const void **hmmu_inv_hazard(struct hmmu_inv *inv);
@@ -299,7 +300,6 @@ void hmmu_hazard_move(struct hmmu_inv *inv, const void *next);
 void hmmu_wait_callbacks(struct mm_struct *mm, const void *subject, bool overflow);
 bool hmmu_in_callback_of(const void *subject);
 void hmmu_inv_lock(struct hmmu_inv *inv); /* as its blockable flag allows */
-void hmmu_inv_unlock(struct hmmu_inv *inv);
 /* The callback of the whole-mm notifiers (whole.c). -EAGAIN: one refused. */
 int hmmu_whole_start(struct hmmu_inv *inv);
 void hmmu_whole_end(struct hmmu_inv *inv);

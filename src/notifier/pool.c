@@ -30,33 +30,37 @@ void hmmu_unmap(void *p, size_t size)
 	hmmu_syscall(SYS_munmap, p, size);
 }
 
-/* Grows with the tree: at most a quarter of its memory waits unused. */
-int hmmu_chunk_map(struct hmmu_chunk *chunk, const struct hmmu_itree *t)
+/* A free node's first word is the next free one. */
+static void link_node(void *node, struct hmmu_node *next)
 {
-	size_t size = CHUNK_MIN;
-
-	while (size < CHUNK_MAX && size * 4 < t->npages * 4096)
-		size *= 2;
-	chunk->mem = hmmu_map(size, false);
-	chunk->nodes = size / HMMU_NODE_SIZE;
-	return chunk->mem ? 0 : -ENOMEM;
+	*(struct hmmu_node **)node = next;
 }
 
-/* A free node's first word is the next free one. */
-static void push(struct hmmu_itree *t, void *node)
+/* Grows with the tree: at most a quarter of its memory waits unused. */
+int hmmu_chunk_map(struct hmmu_chunk *chunk, uint64_t npages)
 {
-	*(struct hmmu_node **)node = t->free;
-	t->free = node;
-	t->nfree++;
+	size_t size = CHUNK_MIN;
+	char *mem;
+
+	while (size < CHUNK_MAX && size * 4 < npages * 4096)
+		size *= 2;
+	mem = hmmu_map(size, false);
+	if (!mem)
+		return -ENOMEM;
+	chunk->nodes = size / HMMU_NODE_SIZE;
+	chunk->first = (struct hmmu_node *)mem;
+	chunk->last = (struct hmmu_node *)(mem + size - HMMU_NODE_SIZE);
+	for (size_t at = 0; at + HMMU_NODE_SIZE < size; at += HMMU_NODE_SIZE)
+		link_node(mem + at, (struct hmmu_node *)(mem + at + HMMU_NODE_SIZE));
+	return 0;
 }
 
 void hmmu_chunk_give(struct hmmu_itree *t, struct hmmu_chunk *chunk)
 {
-	for (size_t i = chunk->nodes; i-- > 0;)
-		push(t, (char *)chunk->mem + i * HMMU_NODE_SIZE);
+	link_node(chunk->last, t->free);
+	t->free = chunk->first;
+	t->nfree += chunk->nodes;
 	t->npages += chunk->nodes * HMMU_NODE_SIZE / 4096;
-	chunk->mem = NULL;
-	chunk->nodes = 0;
 }
 
 struct hmmu_node *hmmu_node_get(struct hmmu_itree *t)
@@ -70,5 +74,7 @@ struct hmmu_node *hmmu_node_get(struct hmmu_itree *t)
 
 void hmmu_node_put(struct hmmu_itree *t, struct hmmu_node *node)
 {
-	push(t, node);
+	link_node(node, t->free);
+	t->free = node;
+	t->nfree++;
 }

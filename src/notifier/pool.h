@@ -19,10 +19,12 @@ void hmmu_unmap(void *p, size_t size);
 
 /* A chunk of fresh nodes, mapped without the lock, handed over with it. */
 struct hmmu_chunk {
-	void *mem;
+	struct hmmu_node *first; /* linked already: giving it is short */
+	struct hmmu_node *last;
 	size_t nodes;
 };
-int hmmu_chunk_map(struct hmmu_chunk *chunk, const struct hmmu_itree *t); /* 0, -ENOMEM */
+/* @npages: what the tree has already. 0 or -ENOMEM. */
+int hmmu_chunk_map(struct hmmu_chunk *chunk, uint64_t npages);
 void hmmu_chunk_give(struct hmmu_itree *t, struct hmmu_chunk *chunk);
 
 struct hmmu_node *hmmu_node_get(struct hmmu_itree *t);

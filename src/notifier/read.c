@@ -2,7 +2,7 @@
 /*
  * read.c - the reader's side. The fast path writes nothing: three loads to begin, two to
  * check. A sequence is begun + epoch: both only grow, so it is the same again only if
- * nothing happened (G6: it would take 2^55 losses or 2^63 invalidations to wrap).
+ * nothing happened (G6: it would take 2^39 losses or 2^63 invalidations to wrap).
  */
 #include <errno.h>
 #include <limits.h>
@@ -54,6 +54,8 @@ static bool expired(const struct timespec *deadline)
 		return false;
 	if (deadline->tv_sec == 0 && deadline->tv_nsec == 0)
 		return true;
+	if (deadline->tv_sec < 0 || deadline->tv_nsec < 0 || deadline->tv_nsec >= 1000000000)
+		return true; /* no time at all */
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return now.tv_sec > deadline->tv_sec ||
 	       (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec);
@@ -166,9 +168,10 @@ HMMU_EXPORT unsigned long mmu_interval_read_begin(struct mmu_interval_notifier *
 
 static inline bool moved(const struct hmmu_sub *sub, unsigned long seq)
 {
-	/* Acquire, though the driver's lock orders begun for read_retry: access_ok has
-	 * no lock, and epoch moves without one. Pairs with count() and mm.c's adds. */
-	uint64_t begun = hmmu_load_acquire(&sub->begun);
+	/* After the caller's access, which it checks at completion (G1). For read_retry the
+	 * driver's lock orders begun already; epoch moves without one. Pairs with count() and
+	 * mm.c's adds. */
+	uint64_t begun = hmmu_load_after_loads(&sub->begun);
 
 	return begun + hmmu_load_acquire(&sub->mm->epoch) != seq;
 }

@@ -3,7 +3,9 @@
  * slot.c - the places where open invalidations lie, and how an insert finds those
  * that concern it. States: notifier.h.
  */
-#include "../futex.h"
+#include <linux/membarrier.h>
+
+#include "../arch/syscall.h"
 #include "slot.h"
 
 /* Threads start at different slots and stay where they found room. */
@@ -36,7 +38,7 @@ bool hmmu_slot_search(struct mm_struct *mm, struct hmmu_inv *inv)
 		/* Its own, then the low ones: an insert looks at all up to the highest. */
 		uint32_t i = n == 0 ? first : n - 1 < first ? n - 1 : n;
 
-		if (hmmu_load_relaxed(&mm->slots_high) <= i)
+		if (hmmu_load_seqcst(&mm->slots_high) <= i)
 			raise_high(mm, i);
 		if (hmmu_slot_try(mm, inv, i)) {
 			hmmu_tls.slot_hint = i + 1;
@@ -75,28 +77,22 @@ static bool overlaps(const struct hmmu_newcomer *who, uint64_t start, uint64_t l
 
 static void attach_slot(struct hmmu_slot *slot, const struct hmmu_newcomer *who)
 {
-	/* The load half of G2's pair. Pairs with BUSY, OPEN and FREE. */
+	/* The load half of G2's pair. Pairs with OPEN and FREE. */
 	uint64_t state = hmmu_load_seqcst(&slot->state);
+	uint64_t start, last;
 
-	/* BUSY: claimed after busy_slot() looked, so it sees what was announced and will
-	 * walk the tree. ENDING, FREE: over, or not begun. */
-	while ((state & SLOT_KIND) == SLOT_OPEN) {
-		uint64_t start = hmmu_load_acquire(&slot->start);
-		uint64_t last = hmmu_load_acquire(&slot->last), again;
-
-		if (overlaps(who, start, last)) {
-			/* Pin it: from now on its end needs the lock, which we hold. */
-			if (hmmu_cas_seqcst(&slot->state, &state, state | SLOT_ATTACHED)) {
-				attach_inv(slot->inv, who);
-				return;
-			}
-			continue; /* state was reloaded */
-		}
-		again = hmmu_load_seqcst(&slot->state);
-		if ((again | SLOT_ATTACHED) == (state | SLOT_ATTACHED))
-			return; /* the range was this generation's */
-		state = again;
-	}
+	/* BUSY: it saw our mark, or was claimed after it and sees what was announced: it
+	 * will walk. So will any other generation than this. FREE, ENDING: over. */
+	if ((state & SLOT_KIND) != SLOT_OPEN)
+		return;
+	start = hmmu_load_acquire(&slot->start);
+	last = hmmu_load_acquire(&slot->last);
+	if (!overlaps(who, start, last))
+		return; /* or of another generation */
+	/* Pin it: from now on its end needs the lock, which we hold. Fails if it is over:
+	 * then what was read above may have been of two generations. */
+	if (hmmu_cas_seqcst(&slot->state, &state, state | SLOT_ATTACHED))
+		attach_inv(slot->inv, who);
 }
 
 /*
@@ -118,34 +114,55 @@ void hmmu_attach(struct mm_struct *mm, const struct hmmu_newcomer *who)
 		attach_slot(&mm->slots[i], who);
 }
 
-/*
- * With the lock, after the newcomer was announced. Sequential consistency alone would
- * let an insert ignore BUSY: its owner reads the summary later. But the store of OPEN
- * may still be in the owner's store buffer when its load of the summary is done.
- */
-unsigned int hmmu_busy_slot(struct mm_struct *mm)
+static void membarrier(void)
 {
-	unsigned int high = hmmu_load_seqcst(&mm->slots_high);
-
-	for (unsigned int i = 0; i < high; i++) {
-		/* The load half of G2's pair. */
-		if ((hmmu_load_seqcst(&mm->slots[i].state) & SLOT_KIND) == SLOT_BUSY)
-			return i;
-	}
-	return HMMU_SLOTS;
+#ifndef HMMU_SCHED /* its schedules are sequentially consistent anyway */
+	hmmu_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0);
+#endif
 }
 
-/* Without the lock. Its owner is a few stores from OPEN, unless it lost the CPU or
- * sits in a signal handler. */
-void hmmu_slot_wait_busy(struct mm_struct *mm, unsigned int i)
+bool hmmu_membarrier_register(void)
 {
-	uint64_t seen = hmmu_load_acquire(&mm->slots[i].state);
-	unsigned int spins = 0;
+	return hmmu_syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0) == 0;
+}
 
-	while ((seen & SLOT_KIND) == SLOT_BUSY &&
-	       hmmu_load_acquire(&mm->slots[i].state) == seen) {
-		hmmu_cpu_relax();
-		if (++spins % 64 == 0)
-			hmmu_syscall(SYS_sched_yield);
+/*
+ * With the lock, after the newcomer was announced. What is BUSY has no range yet; its
+ * owner may have read the summary before the announcement, though its store of OPEN is
+ * not to be seen yet (it sits in its store buffer; sequential consistency alone would
+ * forbid that). So it is told:
+ *
+ *	owner					insert
+ *	state = BUSY				announce
+ *	range = ...				load state: BUSY
+ *	state = OPEN				seen = this generation
+ *	load summary				membarrier: a full barrier in every thread,
+ *	load seen				  somewhere in the owner's column
+ *	  mine: take the lock, walk		load state: OPEN: attach; BUSY: go on
+ *
+ * The owner's barrier is before "load seen", which then finds the mark; or after it, and
+ * then OPEN was stored before and is seen here. [Required: one of the two.]
+ *
+ * Nobody waits for the owner, who may have lost the CPU or sit in a signal handler that
+ * wants this very lock. It is the only system call made with the lock held; it waits for
+ * processors, not for threads.
+ */
+void hmmu_mark_busy(struct mm_struct *mm)
+{
+	unsigned int high = hmmu_load_seqcst(&mm->slots_high);
+	bool marked = false;
+
+	for (unsigned int i = 0; i < high; i++) {
+		struct hmmu_slot *slot = &mm->slots[i];
+		/* The load half of G2's pair. */
+		uint64_t state = hmmu_load_seqcst(&slot->state);
+
+		if ((state & SLOT_KIND) != SLOT_BUSY)
+			continue;
+		/* Pairs with hmmu_slot_seen(). */
+		hmmu_store_seqcst(&slot->seen, state);
+		marked = true;
 	}
+	if (marked && !mm->no_membarrier)
+		membarrier();
 }

@@ -25,9 +25,24 @@ static inline bool hmmu_slot_try(struct mm_struct *mm, struct hmmu_inv *inv, uin
 	slot->inv = inv; /* plain: published by OPEN */
 	inv->slot = (uint16_t)(i + 1);
 	inv->slot_state = state;
-	/* BUSY -> OPEN. Pairs with the load in attach_slot(). */
-	hmmu_store_release(&slot->state, state);
+	/* BUSY -> OPEN. Pairs with the load in attach_slot(). Where there is no membarrier
+	 * for hmmu_mark_busy(), this side pays for the barrier. */
+	if (__builtin_expect(mm->no_membarrier, 0))
+		hmmu_store_seqcst(&slot->state, state);
+	else
+		hmmu_store_release(&slot->state, state);
+	hmmu_signal_fence(); /* in this order for the compiler, too */
 	return true;
+}
+
+/* After the summary was read: did an insert see us BUSY? */
+static inline bool hmmu_slot_seen(const struct hmmu_inv *inv)
+{
+	if (HMMU_PLANTED(MARK_IGNORED))
+		return false;
+	/* Pairs with hmmu_mark_busy(). */
+	return hmmu_load_seqcst(&inv->mm->slots[inv->slot - 1].seen) ==
+	       inv->slot_state - SLOT_OPEN + SLOT_BUSY;
 }
 
 /* false: all are taken. */
@@ -35,8 +50,8 @@ static inline bool hmmu_slot_claim(struct mm_struct *mm, struct hmmu_inv *inv)
 {
 	uint32_t hint = hmmu_tls.slot_hint;
 
-	/* slots_high: see hmmu_slot_search(), which raises it. */
-	if (__builtin_expect(hint && hint <= hmmu_load_relaxed(&mm->slots_high), 1) &&
+	/* slots_high, seqcst: who raised it comes before this claim. See raise_high(). */
+	if (__builtin_expect(hint && hint <= hmmu_load_seqcst(&mm->slots_high), 1) &&
 	    hmmu_slot_try(mm, inv, hint - 1))
 		return true;
 	return hmmu_slot_search(mm, inv);

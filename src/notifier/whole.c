@@ -13,7 +13,7 @@
 
 #include "../export.h"
 #include "../instance.h"
-#include "../futex.h"
+#include "../reclaim/reclaim.h"
 #include "notifier.h"
 
 /* With the lock. */
@@ -68,7 +68,7 @@ int hmmu_whole_start(struct hmmu_inv *inv)
 
 		hmmu_inv_lock(inv);
 		w = take_next(inv, inv->whole_progress, inv->limit);
-		hmmu_inv_unlock(inv);
+		hmmu_mm_unlock(mm);
 		if (!w)
 			break;
 		ret = call_start(inv, w);
@@ -103,31 +103,19 @@ void hmmu_whole_end(struct hmmu_inv *inv)
 		return;
 	while ((w = take_next(inv, after, inv->whole_progress + 1)) != NULL) {
 		after = w->id;
-		hmmu_inv_unlock(inv);
+		hmmu_mm_unlock(mm);
 		call_end(inv, w);
 		hmmu_hazard_move(inv, NULL);
 		hmmu_inv_lock(inv);
 	}
 }
 
-/* With the lock on entry and return: announced, and no slot BUSY since. As prepare() in
- * insert.c. */
+/* With the lock. */
 static void announce(struct mm_struct *mm)
 {
-	unsigned int busy;
-
-	for (;;) {
-		/* The store half of G2's pair. */
-		hmmu_or_seqcst(&mm->gate, GATE_WHOLE);
-		busy = hmmu_busy_slot(mm);
-		if (busy == HMMU_SLOTS)
-			return;
-		if (!mm->whole)
-			hmmu_and_seqcst(&mm->gate, ~GATE_WHOLE);
-		hmmu_mm_unlock(mm);
-		hmmu_slot_wait_busy(mm, busy);
-		hmmu_mm_lock(mm);
-	}
+	/* The store half of G2's pair. */
+	hmmu_or_seqcst(&mm->gate, GATE_WHOLE);
+	hmmu_mark_busy(mm);
 }
 
 /* With the lock. */
@@ -290,7 +278,7 @@ static void free_later(struct hmmu_work *work)
 	hmmu_wait_callbacks(w->mm, w, true);
 	w->ops->free_notifier((struct mmu_notifier *)w);
 	hmmu_add_seqcst(&inst->frees_owed, (uint32_t)-1);
-	hmmu_futex_wake(&inst->frees_owed, 1 << 30);
+	hmmu_progress(inst);
 }
 
 HMMU_EXPORT void mmu_notifier_put(struct mmu_notifier *pub)
@@ -306,8 +294,12 @@ HMMU_EXPORT void mmu_notifier_put(struct mmu_notifier *pub)
 	if (last) {
 		del_notifier(mm, w);
 		hmmu_add_seqcst(&hmmu_instance_peek()->frees_owed, 1);
+		/* Under the lock: a close that finds nobody subscribed finds this. */
+		hmmu_defer_push(mm, &w->work, free_later);
 	}
 	hmmu_mm_unlock(mm);
-	if (last)
-		hmmu_defer(mm, &w->work, free_later);
+	if (last) {
+		hmmu_defer_wake(mm);
+		hmmu_progress(hmmu_instance_peek());
+	}
 }

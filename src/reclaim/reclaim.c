@@ -2,71 +2,151 @@
 /*
  * reclaim.c - clean-up has a place of its own.
  *
- * Each mm has a stack of deferred work that anyone pushes to without a lock. The process
- * has one reclaimer thread for all mms that did not ask for HMMU_MM_OWN_RECLAIM; the
- * application may run work itself at any time. Whoever runs takes the whole stack and
- * runs it in the order of its arrival.
+ * Each mm has a stack of deferred work that anyone pushes to without a lock (a signal
+ * handler, a callback inside libc), and a queue of what was taken off it, under
+ * reclaim_lock, from which works are run one at a time: whoever runs one leaves the others
+ * where the next can reach them. The process has one reclaimer thread for all mms that did
+ * not ask for HMMU_MM_OWN_RECLAIM; the application may run work itself at any time.
  *
  *	defer				reclaimer
- *	push		[seqcst]	asleep = 1		[seqcst]
+ *	push		[seqcst]	asleep + 1		[seqcst]
  *	load asleep	[seqcst]	look at the stacks	[seqcst]
- *	  1: work++, wake		  empty: wait on work as read before asleep
+ *	  not 0: work++, wake		  empty: wait on work as read before asleep
  *			[Required: one of them sees the other]
  *
- * mm->reclaiming counts those who run work of this mm, from before they take the stack,
- * so that close knows when nothing is left.
+ * asleep is a count: when the last mm is closed and the next opened, an old reclaimer may
+ * still be falling awake while the new one sleeps.
+ *
+ * The reclaimer also calls those whom a signal handler's change has left uncalled
+ * (hmmu_mm_deliver_lost()).
  */
+#include "reclaim.h"
+
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/prctl.h>
 
 #include "../export.h"
 #include "../futex.h"
-#include "../instance.h"
 #include "../notifier/notifier.h"
+
+void hmmu_defer_push(struct mm_struct *mm, struct hmmu_work *work,
+		     void (*fn)(struct hmmu_work *))
+{
+	struct hmmu_work *head = hmmu_load_relaxed(&mm->deferred);
+
+	work->fn = fn;
+	work->mm = mm;
+	do {
+		work->next = HMMU_PLANTED(DEFER_LOST) ? NULL : head;
+		/* Pairs with gather() and with look() of a reclaimer that falls asleep. */
+	} while (!hmmu_cas_seqcst(&mm->deferred, &head, work));
+}
+
+void hmmu_defer_wake(struct mm_struct *mm)
+{
+	struct hmmu_instance *inst = hmmu_instance_peek();
+
+	if ((mm->mm_flags & HMMU_MM_OWN_RECLAIM) || !hmmu_load_seqcst(&inst->asleep))
+		return;
+	hmmu_add_seqcst(&inst->work, 1);
+	hmmu_futex_wake(&inst->work, INT_MAX);
+}
 
 HMMU_EXPORT void hmmu_defer(struct mm_struct *mm, struct hmmu_work *work,
 			    void (*fn)(struct hmmu_work *))
 {
-	struct hmmu_instance *inst = hmmu_instance_peek();
-	struct hmmu_work *head;
-
 	if (!hmmu_mm_alive(mm))
 		return; /* a forked child: what was deferred is its parent's */
-	work->fn = fn;
-	work->mm = mm;
-	head = hmmu_load_relaxed(&mm->deferred);
-	do {
-		work->next = HMMU_PLANTED(DEFER_LOST) ? NULL : head;
-		/* Pairs with take() and with look() of a reclaimer that falls asleep. */
-	} while (!hmmu_cas_seqcst(&mm->deferred, &head, work));
-	if ((mm->mm_flags & HMMU_MM_OWN_RECLAIM) || !hmmu_load_seqcst(&inst->asleep))
-		return;
-	hmmu_add_seqcst(&inst->work, 1);
-	hmmu_futex_wake(&inst->work, 1);
+	hmmu_defer_push(mm, work, fn);
+	hmmu_defer_wake(mm);
 }
 
-static int run_all(struct hmmu_work *list)
+/* With reclaim_lock: everything pushed so far goes behind the queue, oldest first. */
+static void gather(struct mm_struct *mm)
 {
-	struct hmmu_work *fifo = NULL, *next;
-	int n = 0;
+	/* Pairs with the push. */
+	struct hmmu_work *list = hmmu_xchg_seqcst(&mm->deferred, NULL), *fifo = NULL, *next;
+	struct hmmu_work **tail = &mm->fifo;
 
 	for (; list; list = next) {
 		next = list->next;
 		list->next = fifo;
 		fifo = list;
 	}
-	for (; fifo; fifo = next, n++) {
-		next = fifo->next; /* fn may free it */
-		fifo->fn(fifo);
+	while (*tail)
+		tail = &(*tail)->next;
+	hmmu_store_seqcst(tail, fifo);
+}
+
+static unsigned int own_levels(const struct mm_struct *mm)
+{
+	unsigned int n = 0;
+
+	for (const struct hmmu_working *w = hmmu_tls.working; w; w = w->outer)
+		n += w->mm == mm;
+	return n;
+}
+
+bool hmmu_reclaim_idle(struct mm_struct *mm)
+{
+	bool idle;
+
+	hmmu_lock(&mm->reclaim_lock);
+	idle =
+	    !hmmu_load_seqcst(&mm->deferred) && !mm->fifo && mm->reclaiming <= own_levels(mm);
+	hmmu_unlock(&mm->reclaim_lock);
+	return idle;
+}
+
+static struct hmmu_work *take(struct mm_struct *mm)
+{
+	struct hmmu_work *work;
+
+	hmmu_lock(&mm->reclaim_lock);
+	work = mm->fifo;
+	if (work) {
+		hmmu_store_seqcst(&mm->fifo, work->next);
+		mm->reclaiming++;
 	}
+	hmmu_unlock(&mm->reclaim_lock);
+	return work;
+}
+
+static void run(struct mm_struct *mm, struct hmmu_work *work)
+{
+	struct hmmu_working working = {mm, hmmu_tls.working};
+
+	hmmu_tls.working = &working;
+	work->fn(work); /* may free it */
+	hmmu_tls.working = working.outer;
+	hmmu_lock(&mm->reclaim_lock);
+	mm->reclaiming--;
+	hmmu_unlock(&mm->reclaim_lock);
+	/* The lock orders it with a waiter's look. */
+	hmmu_event_signal(mm);
+}
+
+/* With none of the locks: how many are queued now, those pushed included. What works
+ * defer while they run is for the next time. */
+static unsigned int queued(struct mm_struct *mm)
+{
+	unsigned int n = 0;
+
+	hmmu_lock(&mm->reclaim_lock);
+	gather(mm);
+	for (const struct hmmu_work *w = mm->fifo; w; w = w->next)
+		n++;
+	hmmu_unlock(&mm->reclaim_lock);
 	return n;
 }
 
 HMMU_EXPORT int hmmu_reclaim(struct mm_struct *mm)
 {
-	struct mm_struct *outer = hmmu_tls.working;
-	int n;
+	struct hmmu_work *work;
+	unsigned int left;
+	int n = 0;
 
 	if (!mm)
 		return -EINVAL;
@@ -74,34 +154,32 @@ HMMU_EXPORT int hmmu_reclaim(struct mm_struct *mm)
 		return 0;
 	if (hmmu_tls.frame)
 		hmmu_report("reclaim-in-callback", mm);
-	hmmu_add_seqcst(&mm->reclaiming, 1);
-	hmmu_tls.working = mm;
-	n = run_all(hmmu_xchg_seqcst(&mm->deferred, NULL));
-	hmmu_tls.working = outer;
-	hmmu_add_seqcst(&mm->reclaiming, (uint32_t)-1);
-	hmmu_event_signal(mm);
+	hmmu_mm_deliver_lost(mm);
+	for (left = queued(mm); left > 0 && (work = take(mm)); left--, n++)
+		run(mm, work);
 	return n;
-}
-
-/* But for this thread itself, if it is inside a work of @mm. */
-static bool idle(struct mm_struct *mm, const void *arg)
-{
-	return !hmmu_load_seqcst(&mm->deferred) &&
-	       hmmu_load_seqcst(&mm->reclaiming) <= (hmmu_tls.working == mm);
 }
 
 static bool idle_or_work(struct mm_struct *mm, const void *arg)
 {
-	return hmmu_load_seqcst(&mm->deferred) || idle(mm, arg);
+	return hmmu_load_seqcst(&mm->deferred) || hmmu_load_seqcst(&mm->fifo) ||
+	       hmmu_reclaim_idle(mm);
 }
 
 void hmmu_reclaim_drain(struct mm_struct *mm)
 {
-	while (!idle(mm, NULL)) {
+	while (!hmmu_reclaim_idle(mm)) {
 		hmmu_reclaim(mm);
 		/* Others may run some of it still. */
 		hmmu_event_wait(mm, idle_or_work, NULL);
 	}
+}
+
+static bool has_work(struct mm_struct *mm)
+{
+	/* Pairs with the push in hmmu_defer_push() and with end() of INV_UNDECIDED. */
+	return hmmu_load_seqcst(&mm->deferred) || hmmu_load_seqcst(&mm->fifo) ||
+	       hmmu_load_seqcst(&mm->lost_pending);
 }
 
 /* An mm with something to do. @own: also those that reclaim by themselves. */
@@ -111,9 +189,7 @@ static struct mm_struct *look(struct hmmu_instance *inst, bool own)
 
 	hmmu_lock(&inst->lock);
 	for (mm = inst->open; mm; mm = mm->next_open) {
-		/* Pairs with the push in hmmu_defer(). */
-		if (hmmu_load_seqcst(&mm->deferred) &&
-		    (own || !(mm->mm_flags & HMMU_MM_OWN_RECLAIM)))
+		if (has_work(mm) && (own || !(mm->mm_flags & HMMU_MM_OWN_RECLAIM)))
 			break;
 	}
 	hmmu_unlock(&inst->lock);
@@ -124,10 +200,10 @@ static void sleep_until_work(struct hmmu_instance *inst, uint32_t generation)
 {
 	uint32_t seen = hmmu_load_seqcst(&inst->work);
 
-	hmmu_store_seqcst(&inst->asleep, 1);
+	hmmu_add_seqcst(&inst->asleep, 1);
 	if (!look(inst, false) && hmmu_load_seqcst(&inst->generation) == generation)
 		hmmu_futex_wait(&inst->work, seen, NULL);
-	hmmu_store_seqcst(&inst->asleep, 0);
+	hmmu_add_seqcst(&inst->asleep, (uint32_t)-1);
 }
 
 static void *reclaimer(void *arg)
@@ -150,8 +226,8 @@ static void *reclaimer(void *arg)
 int hmmu_reclaimer_use(struct hmmu_instance *inst)
 {
 	uint32_t generation = hmmu_load_relaxed(&inst->generation);
+	int saved = errno, ret;
 	sigset_t all, old;
-	int ret;
 
 	if (inst->thread_users++)
 		return 0;
@@ -160,6 +236,7 @@ int hmmu_reclaimer_use(struct hmmu_instance *inst)
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	ret = pthread_create(&inst->thread, NULL, reclaimer, (void *)(uintptr_t)generation);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	errno = saved;
 	if (!ret)
 		return 0;
 	inst->thread_users--;
@@ -174,7 +251,7 @@ void hmmu_reclaimer_unuse(struct hmmu_instance *inst, struct hmmu_reclaimer *old
 	old->stopped = 1;
 	hmmu_add_seqcst(&inst->generation, 1);
 	hmmu_add_seqcst(&inst->work, 1);
-	hmmu_futex_wake(&inst->work, 1);
+	hmmu_futex_wake(&inst->work, INT_MAX);
 }
 
 void hmmu_reclaimer_join(struct hmmu_reclaimer *old)
@@ -187,19 +264,29 @@ void hmmu_reclaimer_join(struct hmmu_reclaimer *old)
 		pthread_join(old->thread, NULL);
 }
 
+void hmmu_progress(struct hmmu_instance *inst)
+{
+	/* Pairs with the load in mmu_notifier_synchronize(). */
+	hmmu_add_seqcst(&inst->progress, 1);
+	hmmu_futex_wake(&inst->progress, INT_MAX);
+}
+
 HMMU_EXPORT void mmu_notifier_synchronize(void)
 {
 	struct hmmu_instance *inst = hmmu_instance_peek();
-	uint32_t owed;
 
-	if (!inst)
-		return;
-	while ((owed = hmmu_load_seqcst(&inst->frees_owed)) != 0) {
-		struct mm_struct *mm = look(inst, true);
+	while (inst) {
+		uint32_t seen = hmmu_load_seqcst(&inst->progress);
+		struct mm_struct *mm;
 
+		if (!hmmu_load_seqcst(&inst->frees_owed))
+			return;
+		/* A put pushes what it owes, then reports progress: not found here, it
+		 * runs, or is about to be reported. */
+		mm = look(inst, true);
 		if (mm)
 			hmmu_reclaim(mm);
 		else
-			hmmu_futex_wait(&inst->frees_owed, owed, NULL);
+			hmmu_futex_wait(&inst->progress, seen, NULL);
 	}
 }

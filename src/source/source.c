@@ -4,23 +4,27 @@
  *
  * An mm that begins to watch must not miss a change that is in flight: started before
  * it was in the table, carried out after somebody has subscribed to it. Every change is
- * therefore also open in one more mm, the anchor, to which nobody subscribes:
+ * therefore also in a slot of one more mm, the anchor, to which nobody subscribes and
+ * whose lock nobody takes (a signal handler may interrupt anything here):
  *
  *	change (hook)				attach
- *	open in the anchor	[seqcst RMW]	place = mm		[seqcst]
- *	load each place		[seqcst]	wait for all that is open in the anchor
+ *	slot in the anchor	[seqcst RMW]	place = mm		[seqcst]
+ *	load each place		[seqcst]	each slot of the anchor not FREE: [seqcst]
+ *						  wait until it is another generation's
  *				[Required: the change finds the place, or the attach
  *				 finds the change and waits for its end]
  *
- * Waiting for all that is open now is what registering a whole-mm notifier does (whole.c),
- * so that is what attach does, with one that hears nothing.
+ * Where all slots are taken changes are only counted; then attach waits until none is.
+ * Attach polls: it is as rare as open and close, and a change must not pay for waking it.
  */
 #include "source.h"
 
 #include <errno.h>
 
 #include "../instance.h"
-#include "../notifier/notifier.h"
+#include "../arch/syscall.h"
+#include "../plant.h"
+#include "../notifier/slot.h"
 
 bool hmmu_source_watched(void)
 {
@@ -39,6 +43,33 @@ static void open_in(struct hmmu_source_event *ev, struct mm_struct *mm,
 		ev->n++;
 }
 
+static void enter_anchor(struct hmmu_instance *inst, struct mm_struct *anchor,
+			 struct hmmu_source_event *ev, unsigned long start, unsigned long end)
+{
+	struct hmmu_inv *inv = (struct hmmu_inv *)&ev->range[0];
+
+	inv->mm = anchor;
+	inv->start = start;
+	inv->end = end;
+	inv->slot = 0;
+	if (!hmmu_slot_claim(anchor, inv))
+		hmmu_add_seqcst(&inst->crowd, 1);
+	ev->n = 1;
+}
+
+static void leave_anchor(struct mmu_notifier_range *range)
+{
+	struct hmmu_inv *inv = (struct hmmu_inv *)range;
+
+	if (!hmmu_mm_alive(inv->mm))
+		return; /* forked meanwhile */
+	/* Nobody attaches in the anchor: this cannot fail. */
+	if (inv->slot)
+		hmmu_slot_release(inv);
+	else
+		hmmu_add_seqcst(&hmmu_instance_peek()->crowd, (uint32_t)-1);
+}
+
 void hmmu_source_start(struct hmmu_source_event *ev, enum mmu_notifier_event event,
 		       unsigned long start, unsigned long end)
 {
@@ -52,7 +83,7 @@ void hmmu_source_start(struct hmmu_source_event *ev, enum mmu_notifier_event eve
 	mm = hmmu_load_acquire(&inst->anchor);
 	if (!mm)
 		return;
-	open_in(ev, mm, event, start, end);
+	enter_anchor(inst, mm, ev, start, end);
 	/* Pairs with hmmu_source_attach(). */
 	n = hmmu_load_seqcst(&inst->nwatched);
 	for (uint32_t i = 0; i < n; i++) {
@@ -64,25 +95,45 @@ void hmmu_source_start(struct hmmu_source_event *ev, enum mmu_notifier_event eve
 
 void hmmu_source_end(struct hmmu_source_event *ev)
 {
-	while (ev->n > 0)
+	if (!ev->n)
+		return;
+	while (ev->n > 1)
 		mmu_notifier_invalidate_range_end(&ev->range[--ev->n]);
+	leave_anchor(&ev->range[0]);
+	ev->n = 0;
 }
 
-static int hear_nothing(struct mmu_notifier *sub, const struct mmu_notifier_range *range)
+static void wait_a_little(void)
 {
-	return 0;
+#ifdef HMMU_SCHED
+	hmmu_cpu_relax();
+#else
+	const struct timespec ts = {0, 50000};
+
+	hmmu_syscall(SYS_nanosleep, &ts, NULL);
+#endif
 }
 
-static const struct mmu_notifier_ops waiter_ops = {
-    .invalidate_range_start = hear_nothing,
-};
-
-static void wait_open(struct mm_struct *mm)
+/* Until every change that is in flight now is over. */
+static void wait_open(struct hmmu_instance *inst)
 {
-	struct mmu_notifier waiter = {.ops = &waiter_ops};
+	struct mm_struct *anchor = inst->anchor;
+	unsigned int high = hmmu_load_seqcst(&anchor->slots_high);
 
-	mmu_notifier_register(&waiter, mm);
-	mmu_notifier_unregister(&waiter, mm);
+	if (HMMU_PLANTED(ATTACH_NO_WAIT))
+		return;
+	for (unsigned int i = 0; i < high; i++) {
+		/* Pairs with the claim in enter_anchor(). */
+		uint64_t seen = hmmu_load_seqcst(&anchor->slots[i].state);
+
+		while ((seen & SLOT_KIND) != SLOT_FREE &&
+		       hmmu_load_seqcst(&anchor->slots[i].state) / SLOT_GENERATION ==
+			   seen / SLOT_GENERATION &&
+		       (hmmu_load_seqcst(&anchor->slots[i].state) & SLOT_KIND) != SLOT_FREE)
+			wait_a_little();
+	}
+	while (hmmu_load_seqcst(&inst->crowd))
+		wait_a_little();
 }
 
 static uint32_t free_place(const struct hmmu_instance *inst)
@@ -94,6 +145,20 @@ static uint32_t free_place(const struct hmmu_instance *inst)
 	return i;
 }
 
+int hmmu_source_anchor(void)
+{
+	struct hmmu_instance *inst = hmmu_instance_peek();
+	struct mm_struct *anchor;
+
+	if (inst->anchor)
+		return 0;
+	anchor = hmmu_mm_get(inst);
+	if (!anchor)
+		return -ENOMEM;
+	hmmu_store_seqcst(&inst->anchor, anchor);
+	return 0;
+}
+
 /* With the instance's lock. */
 int hmmu_source_attach(struct mm_struct *mm)
 {
@@ -102,19 +167,11 @@ int hmmu_source_attach(struct mm_struct *mm)
 
 	if (i == HMMU_WATCHED_MAX)
 		return -EMFILE;
-	if (!inst->anchor) {
-		struct mm_struct *anchor = hmmu_mm_get(inst);
-
-		if (!anchor)
-			return -ENOMEM;
-		anchor->sources = HMMU_SOURCE_HOOKS;
-		hmmu_store_seqcst(&inst->anchor, anchor);
-	}
 	/* Pairs with hmmu_source_start(). */
 	hmmu_store_seqcst(&inst->watched[i], mm);
 	if (i >= inst->nwatched)
 		hmmu_store_seqcst(&inst->nwatched, i + 1);
-	wait_open(inst->anchor);
+	wait_open(inst);
 	return 0;
 }
 
@@ -128,5 +185,5 @@ void hmmu_source_detach(struct mm_struct *mm)
 			hmmu_store_seqcst(&inst->watched[i], NULL);
 	}
 	/* A change that found the place may not be open in @mm yet: it is in the anchor. */
-	wait_open(inst->anchor);
+	wait_open(inst);
 }

@@ -59,6 +59,9 @@ void hmmu_source_end(struct hmmu_source_event *ev);
  * when the first mm is opened are not bracketed: docs/design.md. */
 bool hmmu_source_watched(void);
 
+/* mm.c, with the instance's lock: before the first source is opened. 0 or -ENOMEM. */
+int hmmu_source_anchor(void);
+
 /* mm.c: take part, leave. -EMFILE when HMMU_WATCHED_MAX do already. */
 int hmmu_source_attach(struct mm_struct *mm);
 void hmmu_source_detach(struct mm_struct *mm);

@@ -35,7 +35,7 @@ static void add(struct hmmu_key key, uint64_t last)
 	struct hmmu_chunk chunk;
 
 	if (!hmmu_itree_ready(&tree)) {
-		assert_int_equal(hmmu_chunk_map(&chunk, &tree), 0);
+		assert_int_equal(hmmu_chunk_map(&chunk, tree.npages), 0);
 		hmmu_chunk_give(&tree, &chunk);
 	}
 	hmmu_itree_insert(&tree, key, last);

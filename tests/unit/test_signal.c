@@ -4,7 +4,7 @@
  * signal is raised whose handler does start, change, end. For every operation and every
  * preemption point k = 1, 2, ... until the operation has none left: no hang (the lock may
  * be held by the very thread), no stale shadow that a check would let through (G1), and
- * the callback has come when the operation returns.
+ * the callback has come when the reclaimer was through.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,11 +18,12 @@
 #include "futex.h"
 #include "notifier/notifier.h"
 
-static struct mm_struct *mm;
-static struct mmu_interval_notifier sub, extra;
+static struct mm_struct *mm, *mm2;
+static struct mmu_interval_notifier sub, extra, sub2;
 static uint64_t truth, shadow;
-static unsigned long seq; /* of the shadow */
+static unsigned long seq, seq2; /* of the shadow, of mm2 */
 static int fire_at, point, in_handler, fired, undecided, called, lost;
+static int driver_locked; /* the operation runs under the driver lock */
 
 /* ---- the doors of atomic.h and futex.h -------------------------------- */
 
@@ -52,6 +53,8 @@ static bool hear(struct mmu_interval_notifier *s, const struct mmu_notifier_rang
 		 unsigned long cur_seq)
 {
 	mmu_interval_set_seq(s, cur_seq);
+	/* Nobody is called late from where a callback is not expected. */
+	assert_false(driver_locked && !in_handler);
 	if (s == &sub) {
 		shadow = 0;
 		called++;
@@ -69,6 +72,11 @@ static void handler(int sig)
 	in_handler = 1;
 	fired = 1;
 	undecided += hmmu_tls.held == mm;
+	/* Another mm's lock is not taken either: it may be anybody's. */
+	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, mm2, 4096, 8192);
+	assert_int_equal(mmu_notifier_invalidate_range_start(&range), 0);
+	assert_false(hmmu_access_ok(&sub2, seq2));
+	mmu_notifier_invalidate_range_end(&range);
 	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, mm, 4096, 8192);
 	assert_int_equal(mmu_notifier_invalidate_range_start(&range), 0);
 	assert_false(hmmu_access_ok(&sub, seq)); /* G1: before the change already */
@@ -84,13 +92,16 @@ static void load_shadow(void)
 		seq = mmu_interval_read_begin(&sub);
 		shadow = truth;
 	} while (mmu_interval_read_retry(&sub, seq));
+	seq2 = mmu_interval_read_begin(&sub2);
 }
 
 /* ---- the operations that are interrupted ------------------------------ */
 
 static void insert_remove(void)
 {
+	driver_locked = 1; /* legal for insert */
 	assert_int_equal(mmu_interval_notifier_insert(&extra, mm, 4096, 4096, &ops), 0);
+	driver_locked = 0;
 	mmu_interval_notifier_remove(&extra);
 }
 
@@ -138,9 +149,10 @@ static void register_unregister(void)
 	mmu_notifier_unregister(&n, mm);
 }
 
-/* Everything that happened to the shadow is known when the operation has returned. */
+/* Whoever was not called before the change is called by the reclaimer, here ourselves. */
 static void check(void)
 {
+	assert_true(hmmu_reclaim(mm) >= 0 && hmmu_reclaim(mm2) >= 0);
 	if (fired) {
 		assert_true(called > 0);
 		assert_false(hmmu_access_ok(&sub, seq));
@@ -205,6 +217,31 @@ static void test_whole(void **state)
 	assert_true(undecided > 3 && lost >= undecided);
 }
 
+/* However many: the mm stays undecided until they were delivered. */
+static void test_many_in_one_hold(void **state)
+{
+	const struct timespec no_sleep = {0, 0};
+	struct mmu_notifier_range range;
+	unsigned long now;
+
+	load_shadow();
+	hmmu_mm_lock(mm);
+	for (int i = 0; i < 1000; i++) {
+		mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, mm, 4096, 8192);
+		mmu_notifier_invalidate_range_start(&range);
+		assert_int_equal(hmmu_read_begin(&sub, &now, &no_sleep), -ETIMEDOUT);
+		assert_false(hmmu_access_ok(&sub, seq));
+		mmu_notifier_invalidate_range_end(&range);
+		assert_int_equal(hmmu_read_begin(&sub, &now, &no_sleep), -ETIMEDOUT);
+	}
+	hmmu_mm_unlock(mm);
+	assert_int_equal(hmmu_read_begin(&sub, &now, &no_sleep), -ETIMEDOUT);
+	called = 0;
+	hmmu_reclaim(mm);
+	assert_int_equal(called, 1);
+	assert_int_equal(hmmu_read_begin(&sub, &now, &no_sleep), 0);
+}
+
 /* The test sees what it is for. */
 static void test_planted(void **state)
 {
@@ -228,14 +265,16 @@ static int setup(void **state)
 
 	truth = 1;
 	sigaction(SIGUSR1, &sa, NULL);
-	return hmmu_mm_open(&mm, &o) ||
-	       mmu_interval_notifier_insert(&sub, mm, 4096, 4096, &ops);
+	return hmmu_mm_open(&mm, &o) || hmmu_mm_open(&mm2, &o) ||
+	       mmu_interval_notifier_insert(&sub, mm, 4096, 4096, &ops) ||
+	       mmu_interval_notifier_insert(&sub2, mm2, 4096, 4096, &ops);
 }
 
 static int teardown(void **state)
 {
 	mmu_interval_notifier_remove(&sub);
-	return hmmu_mm_close(mm);
+	mmu_interval_notifier_remove(&sub2);
+	return hmmu_mm_close(mm) || hmmu_mm_close(mm2);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -244,7 +283,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    TEST(test_insert_remove), TEST(test_watched), TEST(test_nonblock),
-	    TEST(test_unwatched),     TEST(test_whole),	  TEST(test_planted),
+	    TEST(test_unwatched),     TEST(test_whole),	  TEST(test_planted), TEST(test_many_in_one_hold),
 	};
 
 	alarm(60);

@@ -32,7 +32,7 @@ static void room(uint64_t start, uint64_t last)
 	long gib;
 
 	if (!hmmu_itree_ready(&mm->tree)) {
-		assert_int_equal(hmmu_chunk_map(&chunk, &mm->tree), 0);
+		assert_int_equal(hmmu_chunk_map(&chunk, mm->tree.npages), 0);
 		hmmu_chunk_give(&mm->tree, &chunk);
 	}
 	while ((gib = hmmu_summary_missing(&mm->summary, start, last)) >= 0)
