@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT
+/* options.c - the command line. A bad option: one line that says which, exit 2. */
+#include "torture.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "../hmmu.h"
+
+#define MAX_SECONDS 86400.0
+/* JSON's numbers are doubles: the largest seed that comes back as it went. */
+#define MAX_SEED ((UINT64_C(1) << 53) - 1)
+
+static const char usage[] =
+	"usage: hmmu torture [OPTION]...\n"
+	"\n"
+	"Changes real memory while device threads access it through pinned pages, in three\n"
+	"columns: unprotected, start-only (HMM's old bug) and hmmu. Passes if the first two\n"
+	"show stale accesses and the third shows none.\n"
+	"\n"
+	"  --seconds N    all told; 15\n"
+	"  --threads N    device threads, 1 to 64; 2\n"
+	"  --seed N       choices of the threads; random, and printed\n"
+	"  --source NAME  who tells of changes: best, hooks (plain libc calls), explicit\n"
+	"                 (the mutators call start and end themselves); best\n"
+	"  --ops LIST     of: munmap map-fixed mremap mremap-fixed dontneed madv-free\n"
+	"                 remove brk fork free; comma separated; all\n"
+	"  --memory LIST  of: anon shared memfd file; all\n"
+	"  --json         one JSON object on standard output instead of the table\n"
+	"  --help         this\n"
+	"\n"
+	"Exit status: 0 passed; 1 stale, or proved nothing, or it could not run; 2 a bad\n"
+	"option.\n"
+	"\n";
+
+static int bad(const char *option, const char *what, const char *value)
+{
+	fprintf(stderr, "hmmu torture: --%s: %s '%s'; see hmmu torture --help\n", option, what,
+		value);
+	return -1;
+}
+
+static int parse_number(const char *option, const char *text, uint64_t least, uint64_t most,
+			uint64_t *value)
+{
+	char *end;
+
+	errno = 0;
+	*value = strtoull(text, &end, 0);
+	if (errno || end == text || *end || text[0] == '-' || *value < least || *value > most)
+		return bad(option, "not a number in range:", text);
+	return 0;
+}
+
+static int parse_seconds(const char *text, double *value)
+{
+	char *end;
+
+	*value = strtod(text, &end);
+	if (end == text || *end || !isfinite(*value) || *value <= 0 || *value > MAX_SECONDS)
+		return bad("seconds", "not a number in range:", text);
+	return 0;
+}
+
+static int parse_source(struct options *o, const char *text)
+{
+	o->explicit_source = false;
+	if (!strcmp(text, "best"))
+		o->source = HMMU_SOURCE_BEST;
+	else if (!strcmp(text, "hooks"))
+		o->source = HMMU_SOURCE_HOOKS;
+	else if (!strcmp(text, "explicit"))
+		o->source = HMMU_SOURCE_EXPLICIT, o->explicit_source = true;
+	else
+		return bad("source", "unknown source", text);
+	return 0;
+}
+
+static int parse_list(const char *option, const char *text, const char *const *names, size_t n,
+		      bool *set)
+{
+	memset(set, 0, n * sizeof(*set));
+	for (;;) {
+		size_t length = strcspn(text, ","), i;
+
+		for (i = 0; i < n; i++)
+			if (strlen(names[i]) == length && !strncmp(names[i], text, length))
+				break;
+		if (i == n) {
+			fprintf(stderr,
+				"hmmu torture: --%s: unknown name '%.*s'; see hmmu torture "
+				"--help\n",
+				option, (int)(length < 64 ? length : 64), text);
+			return -1;
+		}
+		set[i] = true;
+		if (!text[length])
+			return 0;
+		text += length + 1;
+	}
+}
+
+static int parse_one(struct options *o, int which, const char *value)
+{
+	uint64_t number;
+	int ret = 0;
+
+	switch (which) {
+	case 's':
+		return parse_seconds(value, &o->seconds);
+	case 't':
+		ret = parse_number("threads", value, 1, MAX_DEVICES, &number);
+		o->threads = (unsigned int)number;
+		return ret;
+	case 'e':
+		return parse_number("seed", value, 0, MAX_SEED, &o->seed);
+	case 'o':
+		return parse_source(o, value);
+	case 'p':
+		return parse_list("ops", value, op_names, NR_OPS, o->ops);
+	case 'm':
+		return parse_list("memory", value, memory_names, NR_MEMORIES, o->memories);
+	default:
+		o->json = true;
+		return 0;
+	}
+}
+
+static void print_help(void)
+{
+	fputs(usage, stdout);
+	fputs(legality_table, stdout);
+	fputs("\n", stdout);
+	for (const char *note = cell_notes; *note; note++)
+		printf("  (%c) %s\n", *note, cell_note(*note));
+}
+
+static void set_defaults(struct options *o)
+{
+	uint32_t seed = 1;
+
+	*o = (struct options){.seconds = 15, .threads = 2, .source = HMMU_SOURCE_BEST};
+	if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) < 0)
+		seed = (uint32_t)(torture_now() * 1e6);
+	o->seed = seed;
+	memset(o->ops, 1, sizeof(o->ops));
+	memset(o->memories, 1, sizeof(o->memories));
+}
+
+int options_parse(struct options *o, int argc, char **argv, int *status)
+{
+	static const struct option longs[] = {
+		{"seconds", required_argument, NULL, 's'},
+		{"threads", required_argument, NULL, 't'},
+		{"seed", required_argument, NULL, 'e'},
+		{"source", required_argument, NULL, 'o'},
+		{"ops", required_argument, NULL, 'p'},
+		{"memory", required_argument, NULL, 'm'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	int c;
+
+	set_defaults(o);
+	*status = HMMU_EXIT_USAGE;
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
+		if (c == 'h') {
+			print_help();
+			*status = fflush(stdout) ? HMMU_EXIT_FAILED : HMMU_EXIT_OK;
+			return -1;
+		}
+		if (c == '?' || c == ':') {
+			fprintf(stderr, "hmmu torture: %s '%s'; see hmmu torture --help\n",
+				c == ':' ? "a value is missing after" : "bad option",
+				argv[optind - 1]);
+			return -1;
+		}
+		if (parse_one(o, c, optarg))
+			return -1;
+	}
+	if (optind < argc) {
+		fprintf(stderr,
+			"hmmu torture: unexpected argument '%s'; see hmmu torture --help\n",
+			argv[optind]);
+		return -1;
+	}
+	return 0;
+}
