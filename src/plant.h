@@ -34,6 +34,8 @@
 	X(REGISTER_NO_WAIT, "register does not wait for what is open (G2, pairs)")      \
 	X(DEFER_LOST, "defer overwrites the list's head (clean-up is lost)")            \
 	X(SEQ_COMES_AGAIN, "a new life of a subscription counts from the start (G6)")   \
+	X(SINGLE_GONE,                                                                  \
+	  "end trusts the only one that start found, though some were removed (G3)")    \
 	X(ATTACH_NO_WAIT, "an mm that begins to watch ignores changes in flight (G2)")  \
 	X(MARK_IGNORED, "an owner does not look whether an insert saw it BUSY (G2)")    \
 	X(SIGNAL_IGNORED, "a change from a signal handler inside the lock is lost (G1)")

@@ -14,8 +14,8 @@ int hmmu_torture(int argc, char **argv)
 #endif
 
 static const struct hmmu_command commands[] = {
-    {"torture", "change real memory under a real device and count stale accesses",
-     hmmu_torture},
+	{"torture", "change real memory under a real device and count stale accesses",
+	 hmmu_torture},
 };
 
 static int finish(void)

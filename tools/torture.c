@@ -13,15 +13,16 @@
 static int open_mm(struct torture *t)
 {
 	struct hmmu_mm_options options = {
-	    .size = sizeof(options),
-	    .sources = t->options.source,
+		.size = sizeof(options),
+		.sources = t->options.source,
 	};
 	int ret = hmmu_mm_open(&t->mm, &options);
 
 	if (ret)
-		fprintf(
-		    stderr, "hmmu torture: source %s: %s%s\n", source_name(t), strerror(-ret),
-		    ret == -EOPNOTSUPP ? ": it does not work here; try --source explicit" : "");
+		fprintf(stderr, "hmmu torture: source %s: %s%s\n", source_name(t),
+			strerror(-ret),
+			ret == -EOPNOTSUPP ? ": it does not work here; try --source explicit"
+					   : "");
 	return ret;
 }
 

@@ -17,10 +17,10 @@ HMMU_EXPORT int hmmu_mm_describe(struct mm_struct *mm, struct hmmu_coverage *cel
 	for (uint16_t op = 0; op < HMMU_OP_NR; op++, total++) {
 		if (total < n)
 			cells[total] = (struct hmmu_coverage){
-			    .operation = op,
-			    .caller = HMMU_CALLER_EXPLICIT,
-			    .memory = HMMU_MEMORY_ANY,
-			    .exactness = HMMU_BRACKETED,
+				.operation = op,
+				.caller = HMMU_CALLER_EXPLICIT,
+				.memory = HMMU_MEMORY_ANY,
+				.exactness = HMMU_BRACKETED,
 			};
 	}
 	if (mm->sources & HMMU_SOURCE_HOOKS)

@@ -101,15 +101,15 @@ static void init_sub(struct hmmu_sub *sub, struct mm_struct *mm, struct hmmu_new
 	who->id = mm->next_id++;
 	who->count = &sub->begun;
 	*sub = (struct hmmu_sub){
-	    .begun = mm->seq_floor,
-	    .ended = mm->seq_floor,
-	    .mm = mm,
-	    .ops = ops,
-	    .start = who->start,
-	    .last = who->last,
-	    .id = who->id,
-	    .level = (uint8_t)hmmu_summary_level(who->start, who->last),
-	    .cookie = HMMU_SUB_LIVE,
+		.begun = mm->seq_floor,
+		.ended = mm->seq_floor,
+		.mm = mm,
+		.ops = ops,
+		.start = who->start,
+		.last = who->last,
+		.id = who->id,
+		.level = (uint8_t)hmmu_summary_level(who->start, who->last),
+		.cookie = HMMU_SUB_LIVE,
 	};
 }
 

@@ -156,6 +156,13 @@ static void unlink_overflow(struct hmmu_inv *inv)
 		inv->next->link = inv->link;
 }
 
+/* With the lock. */
+static void note_single(struct hmmu_slot *slot, const struct walk *w)
+{
+	slot->single = w->n == 1 && !w->more ? w->match[0].sub : NULL;
+	slot->single_removals = w->removals;
+}
+
 /* With the lock, released on return: calls every overlapping subscription that was
  * inserted before. false: one refused. */
 static bool walk_all(struct hmmu_inv *inv)
@@ -167,6 +174,8 @@ static bool walk_all(struct hmmu_inv *inv)
 	w.called = HMMU_KEY_FIRST;
 
 	walk_next(&w);
+	if (inv->slot)
+		note_single(&mm->slots[inv->slot - 1], &w);
 	if (w.n == 0 && !w.more && !mm->whole && inv->slot)
 		hmmu_summary_heal(&mm->summary, &mm->tree, inv->start, inv->end - 1);
 	hmmu_mm_unlock(mm);
@@ -322,12 +331,49 @@ static void end_subs(struct hmmu_inv *inv)
 	}
 }
 
+/*
+ * With the lock: if the walk found exactly one, nobody was removed since (so it is still
+ * there) and nobody attached, then that one is all there is to release: no second walk.
+ */
+static struct hmmu_sub *only_one(const struct hmmu_inv *inv)
+{
+	const struct hmmu_slot *slot;
+
+	if (!inv->slot || !inv->watched)
+		return NULL;
+	slot = &inv->mm->slots[inv->slot - 1];
+	if (!slot->single)
+		return NULL;
+	if (hmmu_load_relaxed(&slot->state) != inv->slot_state)
+		return NULL; /* ATTACHED */
+	if (hmmu_load_relaxed(&inv->mm->removals) != slot->single_removals &&
+	    !HMMU_PLANTED(SINGLE_GONE))
+		return NULL;
+	return slot->single;
+}
+
+/* The same as end_subs(), for one. */
+static void end_single(struct hmmu_inv *inv, struct hmmu_sub *sub)
+{
+	bool asleep = sub->waiters > 0;
+
+	/* Release: G5. Pairs with the load in try_begin(). */
+	hmmu_store_release(&sub->ended, hmmu_load_relaxed(&sub->ended) + 1);
+	if (!asleep)
+		return;
+	hmmu_mm_unlock(inv->mm);
+	hmmu_wake_readers(&sub->ended);
+	hmmu_inv_lock(inv);
+}
+
 /* The invalidation is over, or was refused: everyone it counted is released. */
 __attribute__((noinline)) static void close_watched(struct hmmu_inv *inv)
 {
 	struct mm_struct *mm = inv->mm;
+	struct hmmu_sub *single;
 
 	hmmu_inv_lock(inv);
+	single = only_one(inv);
 	inv->ending = 1;
 	inv->end_limit = mm->next_id;
 	if (inv->slot)
@@ -335,8 +381,12 @@ __attribute__((noinline)) static void close_watched(struct hmmu_inv *inv)
 				   inv->slot_state - SLOT_OPEN + SLOT_ENDING);
 	/* state is OPEN still: refused. */
 	if (!HMMU_PLANTED(START_ONLY) &&
-	    !(HMMU_PLANTED(EAGAIN_NO_UNDO) && inv->state == INV_OPEN))
-		end_subs(inv);
+	    !(HMMU_PLANTED(EAGAIN_NO_UNDO) && inv->state == INV_OPEN)) {
+		if (single)
+			end_single(inv, single);
+		else
+			end_subs(inv);
+	}
 	hmmu_whole_end(inv);
 	if (inv->slot)
 		hmmu_slot_free(inv);
@@ -427,7 +477,7 @@ static bool only_own_overflow(struct mm_struct *mm, const void *subject)
 void hmmu_wait_callbacks(struct mm_struct *mm, const void *subject, bool overflow)
 {
 	bool (*over)(struct mm_struct *, const void *) =
-	    overflow ? only_own_overflow : only_own;
+		overflow ? only_own_overflow : only_own;
 
 	if (HMMU_PLANTED(REMOVE_NO_WAIT))
 		return;

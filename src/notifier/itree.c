@@ -362,22 +362,18 @@ struct query {
 	size_t max;
 };
 
-/* The first of v[0, n), which ascend, above @x. */
+/* How many of v[0, n), which ascend, are not above @x. Without a branch to mispredict. */
 static uint32_t first_above(const uint64_t *v, uint32_t n, uint64_t x)
 {
 	uint32_t lo = 0;
 
-	while (n > 0) {
+	while (n > 1) {
 		uint32_t half = n / 2;
 
-		if (v[lo + half] <= x) {
-			lo += half + 1;
-			n -= half + 1;
-		} else {
-			n = half;
-		}
+		lo += (uint32_t)(v[lo + half - 1] <= x) * half;
+		n -= half;
 	}
-	return lo;
+	return lo + (n > 0 && v[lo] <= x);
 }
 
 static void collect_leaf(const struct leaf *l, struct query *q)

@@ -192,8 +192,8 @@ err_put:
 HMMU_EXPORT int hmmu_mm_open(struct mm_struct **mm, const struct hmmu_mm_options *options)
 {
 	const struct hmmu_mm_options best = {
-	    .size = sizeof(best),
-	    .sources = HMMU_SOURCE_BEST,
+		.size = sizeof(best),
+		.sources = HMMU_SOURCE_BEST,
 	};
 	struct hmmu_reclaimer old = {0};
 	struct hmmu_instance *inst;

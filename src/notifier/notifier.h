@@ -124,7 +124,9 @@ struct hmmu_slot {
 	struct hmmu_inv *inv; /* safe to follow with mm->lock held and ATTACHED set */
 	const void *hazard;   /* whose callback runs in the owner; written by the owner */
 	uint64_t seen;	      /* the BUSY state that an insert saw; mm->lock writes */
-	uint64_t pad[2];
+	/* The common case, for end: the walk found exactly this one. mm->lock. */
+	struct hmmu_sub *single;
+	uint64_t single_removals; /* mm->removals then */
 };
 _Static_assert(sizeof(struct hmmu_slot) == 64, "a slot is a cache line");
 
@@ -251,7 +253,7 @@ struct mm_struct {
 /* What the inlined readers of the public header rest on. */
 _Static_assert(offsetof(struct mm_struct, epoch) == 0, "ABI: the mm's first word");
 _Static_assert(offsetof(struct hmmu_sub, begun) == 0 && offsetof(struct hmmu_sub, ended) == 8 &&
-		   offsetof(struct hmmu_sub, mm) == 16,
+		       offsetof(struct hmmu_sub, mm) == 16,
 	       "ABI: the subscription's first words");
 _Static_assert(EPOCH_UNDECIDED == 0xffffff, "ABI: the mm's first word");
 

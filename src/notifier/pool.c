@@ -17,8 +17,8 @@ void *hmmu_map(size_t size, bool wipe)
 
 	if (hmmu_is_err(p))
 		return NULL;
-	if (hmmu_is_err(
-		hmmu_syscall(SYS_madvise, p, size, wipe ? MADV_WIPEONFORK : MADV_DONTFORK))) {
+	if (hmmu_is_err(hmmu_syscall(SYS_madvise, p, size,
+				     wipe ? MADV_WIPEONFORK : MADV_DONTFORK))) {
 		hmmu_unmap((void *)p, size);
 		return NULL;
 	}

@@ -271,7 +271,7 @@ found:
 static void free_later(struct hmmu_work *work)
 {
 	struct hmmu_whole *w =
-	    (struct hmmu_whole *)((char *)work - offsetof(struct hmmu_whole, work));
+		(struct hmmu_whole *)((char *)work - offsetof(struct hmmu_whole, work));
 	struct hmmu_instance *inst = hmmu_instance_peek();
 
 	/* Taken off by put; whoever was calling it may still be. */

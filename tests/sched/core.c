@@ -176,6 +176,7 @@ static void remove_inside(void *arg)
 	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, mm, WORLD_BASE, WORLD_BASE + PAGE);
 	sched_assert(mmu_notifier_invalidate_range_start(&range) == 0);
 	world_remove(0); /* G4: waits for no end */
+	driver[0].removed = 0;
 	world_insert(0, 0);
 	mmu_notifier_invalidate_range_end(&range);
 }
@@ -188,6 +189,26 @@ static const struct sched_program remove_open = {
 	.threads = {remove_inside},
 	.check = world_close,
 	.calm = true,
+};
+
+static void change0_once(void *arg)
+{
+	world_change(0, 0);
+}
+
+static void remove_zero(void *arg)
+{
+	world_remove(0);
+}
+
+/* G3: the only one that start found is gone when end comes. */
+static const struct sched_program remove_only = {
+	.name = "the only one is removed between start and end",
+	.names = {"inv", "remove"},
+	.setup = setup_one,
+	.enter = world_enter,
+	.threads = {change0_once, remove_zero},
+	.check = world_close,
 };
 
 /* ---- refusals and the whole-mm form ----------------------------------- */
@@ -500,7 +521,7 @@ static const struct sched_program attaching = {
 static const struct sched_program *const scenarios[] = {
 	&reader,	  &insert,	&limit,	 &batches,	&removal,     &removal_overflow,
 	&insert_overflow, &remove_open, &refuse, &refuse_whole, &registering, &heal,
-	&defer,		  &handler,	&again,	 &attaching,
+	&defer,		  &handler,	&again,	 &attaching,	&remove_only,
 };
 
 static const struct sched_program *const killer[HMMU_PLANT_NR] = {
@@ -525,6 +546,7 @@ static const struct sched_program *const killer[HMMU_PLANT_NR] = {
 	[HMMU_PLANT_DEFER_LOST] = &defer,
 	[HMMU_PLANT_SIGNAL_IGNORED] = &handler,
 	[HMMU_PLANT_SEQ_COMES_AGAIN] = &again,
+	[HMMU_PLANT_SINGLE_GONE] = &remove_only,
 	[HMMU_PLANT_ATTACH_NO_WAIT] = &attaching,
 };
 

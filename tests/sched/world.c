@@ -69,6 +69,7 @@ void world_remove(unsigned int i)
 	d->shadow = 0;
 	hmmu_unlock(&d->lock);
 	mmu_interval_notifier_remove(&d->sub);
+	d->ended = ((struct hmmu_sub *)&d->sub)->ended;
 	hmmu_store_relaxed(&d->removed, 1);
 	d->inserted = false;
 }
@@ -89,6 +90,9 @@ void world_close(void)
 	for (unsigned int i = 0; filled && i < HMMU_SLOTS; i++)
 		mmu_notifier_invalidate_range_end(&filler[i]);
 	for (unsigned int i = 0; i < WORLD_SUBS; i++) {
+		if (driver[i].removed) /* G3: "freed", nobody has written to it */
+			sched_assert(((struct hmmu_sub *)&driver[i].sub)->ended ==
+				     driver[i].ended);
 		if (!driver[i].inserted)
 			continue;
 		sched_assert(hmmu_read_begin(&driver[i].sub, &seq, &never_sleep) == 0); /* G4 */

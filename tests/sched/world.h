@@ -23,6 +23,7 @@ struct driver {
 	struct mmu_interval_notifier sub;
 	struct hmmu_lock lock; /* the driver lock */
 	uint64_t shadow;       /* lock; 0: nothing */
+	uint64_t ended;	       /* the subscription's count when it was removed */
 	uint64_t removed;      /* remove() has returned: "freed" */
 	uint64_t busy;	       /* points inside the callback */
 	unsigned int page;

@@ -45,7 +45,7 @@ HMMU_HOOK void *hmmu_hook_mremap(void *old, size_t old_len, size_t new_len, int 
 				 void *fixed)
 {
 	struct hmmu_source_event source, destination;
-	unsigned long from, from_end, to, to_end;
+	unsigned long from = 0, from_end = 0, to = 0, to_end = 0;
 	bool takes, covers;
 	long ret;
 
