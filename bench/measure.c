@@ -171,8 +171,20 @@ static void run_clock(void *arg, uint64_t iters)
 		now_ns();
 }
 
+static void run_locked(void *arg, uint64_t iters)
+{
+	static uint64_t word;
+
+	/* The order is the machine's: any read-modify-write is locked on x86-64. */
+	for (uint64_t i = 0; i < iters; i++) {
+		__atomic_fetch_add(&word, 1, __ATOMIC_SEQ_CST);
+		__atomic_fetch_add(&word, 1, __ATOMIC_SEQ_CST);
+	}
+}
+
 void measure_machine(void)
 {
+	struct batch locked = {.run = run_locked};
 	struct batch getppid_batch = {.run = run_getppid};
 	struct batch nothing = {.run = run_nothing};
 	struct batch calls = {.run = run_calls};
@@ -191,6 +203,10 @@ void measure_machine(void)
 	line = line_of("machine", "two empty calls of the library");
 	measure(&line, &calls, NULL);
 	snprintf(line.note, sizeof(line.note), "the floor of a pair; not subtracted");
+	report(&line);
+	line = line_of("machine", "two locked instructions");
+	measure(&line, &locked, NULL);
+	snprintf(line.note, sizeof(line.note), "the floor of start + end; not subtracted");
 	report(&line);
 	line = line_of("machine", "reading the clock");
 	measure(&line, &clock, NULL);

@@ -46,21 +46,41 @@ static double scaled(const struct line *line)
 	return in_ns ? line->value * getppid_ns / GETPPID_NS : line->value;
 }
 
-static bool reached(const struct line *line)
+/* @limit: the goal in ns, as stated or scaled. */
+static bool within(const struct line *line, double limit)
 {
 	switch (line->goal) {
 	case GOAL_NONE:
 		return true;
 	case GOAL_NS:
-		return line->hmmu.median <= scaled(line);
+		return line->hmmu.median <= limit;
 	case GOAL_FASTER:
 		return line->ratio.median >= line->value;
 	case GOAL_TIMES:
 		return line->ratio.median <= line->value;
 	case GOAL_MORE:
-		return line->more.median <= scaled(line);
+		return line->more.median <= limit;
 	}
 	return false;
+}
+
+static bool reached(const struct line *line)
+{
+	return within(line, scaled(line));
+}
+
+/* The goals were stated for a machine that takes 250 ns to enter the kernel. One that is
+ * faster at that is not faster at a locked instruction: so both are told. */
+static bool reached_as_stated(const struct line *line)
+{
+	return within(line, line->value);
+}
+
+static const char *verdict(const struct line *line)
+{
+	if (reached(line))
+		return "ok";
+	return reached_as_stated(line) ? "ok as stated, MISSED scaled" : "MISSED";
 }
 
 static void goal_text(const struct line *line, char *text, size_t size)
@@ -123,7 +143,7 @@ static void print_last_columns(FILE *out, const struct line *line)
 	if (line->goal == GOAL_MORE)
 		fprintf(out, "  %+.0f ns", line->more.median);
 	if (line->goal != GOAL_NONE)
-		fprintf(out, "  %s %s", text, reached(line) ? "ok" : "MISSED");
+		fprintf(out, "  %s %s", text, verdict(line));
 	if (line->note[0])
 		fprintf(out, "%s%s", line->has_base || line->goal ? "; " : "  ", line->note);
 	fprintf(out, "\n");
@@ -178,6 +198,13 @@ static int count_missed(void)
 	return missed;
 }
 
+static int count_as_stated(int goals)
+{
+	for (int i = 0; i < nlines; i++)
+		goals -= !lines[i].not_available && !reached_as_stated(&lines[i]);
+	return goals;
+}
+
 #ifdef HAVE_CJSON
 static void add_stat(cJSON *object, const char *name, const struct stat *stat)
 {
@@ -210,6 +237,7 @@ static cJSON *json_of(const struct line *line)
 		cJSON_AddStringToObject(json, "goal", text);
 		cJSON_AddNumberToObject(json, "goal_unscaled", line->value);
 		cJSON_AddBoolToObject(json, "reached", reached(line));
+		cJSON_AddBoolToObject(json, "reached_as_stated", reached_as_stated(line));
 	}
 	return json;
 }
@@ -250,6 +278,7 @@ int report_end(void)
 
 	for (int i = 0; i < nlines; i++)
 		goals += !lines[i].not_available && lines[i].goal != GOAL_NONE;
-	fprintf(table(), "%d goals: %d reached, %d missed\n", goals, goals - missed, missed);
+	fprintf(table(), "%d goals: %d reached as stated, %d of them scaled, too\n", goals,
+		count_as_stated(goals), goals - missed);
 	return options.json ? print_json() : 0;
 }

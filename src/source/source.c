@@ -63,9 +63,10 @@ static void leave_anchor(struct mmu_notifier_range *range)
 
 	if (!hmmu_mm_alive(inv->mm))
 		return; /* forked meanwhile */
-	/* Nobody attaches in the anchor: this cannot fail. */
+	/* Nobody attaches in the anchor: a plain release will do. Pairs with wait_open(). */
 	if (inv->slot)
-		hmmu_slot_release(inv);
+		hmmu_store_release(&inv->mm->slots[inv->slot - 1].state,
+				   inv->slot_state - SLOT_OPEN + SLOT_FREE);
 	else
 		hmmu_add_seqcst(&hmmu_instance_peek()->crowd, (uint32_t)-1);
 }
