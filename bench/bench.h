@@ -89,7 +89,7 @@ void measure_machine(void);
 /* report.c */
 bool wanted(const char *group, const char *name);
 struct line line_of(const char *group, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+	__attribute__((format(printf, 2, 3)));
 void goal(struct line *line, enum goal goal, double value);
 void report(const struct line *line); /* prints the row, keeps it for JSON */
 void report_head(void);

@@ -66,8 +66,8 @@ static int watch(void)
 		err = mmu_interval_notifier_insert(&subs[i], mm, WATCHED * 2 + i * 4 * PAGE,
 						   PAGE, &ops);
 	if (!err)
-		err =
-		    mmu_interval_notifier_insert(&subs[SUBSCRIPTIONS], mm, WATCHED, PAGE, &ops);
+		err = mmu_interval_notifier_insert(&subs[SUBSCRIPTIONS], mm, WATCHED, PAGE,
+						   &ops);
 	return err;
 }
 
@@ -187,9 +187,9 @@ static const struct {
 	enum goal goal;
 	double value;
 } what[OPERATIONS] = {
-    [UNWATCHED] = {"mmap + munmap, unwatched, a page", GOAL_TIMES, 1.05},
-    [UNWATCHED_TOUCHED] = {"... unwatched, 16 pages written", GOAL_TIMES, 1.05},
-    [WATCHED_ONE] = {"... watched, one callback", GOAL_MORE, 1000},
+	[UNWATCHED] = {"mmap + munmap, unwatched, a page", GOAL_TIMES, 1.05},
+	[UNWATCHED_TOUCHED] = {"... unwatched, 16 pages written", GOAL_TIMES, 1.05},
+	[WATCHED_ONE] = {"... watched, one callback", GOAL_MORE, 1000},
 };
 
 static struct line hook_line(enum operation operation)

@@ -24,24 +24,24 @@ static const struct {
 	size_t loop;
 	struct job job;
 } operations[] = {
-    {"read_begin+read_retry", offsetof(struct side, read), {.which = 500}},
-    {"unwatched-start+end",
-     offsetof(struct side, bracket),
-     {.start = FAR_AWAY, .length = PAGE}},
-    {"gap-start+end",
-     offsetof(struct side, bracket_random),
-     {.start = BASE + 2 * PAGE, .length = PAGE, .places = SUBSCRIPTIONS}},
-    {"false-alarm-start+end",
-     offsetof(struct side, bracket),
-     {.start = BASE + 700 * STRIDE + HALF, .length = HALF}},
-    {"overlap-of-1",
-     offsetof(struct side, bracket),
-     {.start = BASE + 700 * STRIDE, .length = HALF, .callbacks = 1}},
-    {"overlap-of-10",
-     offsetof(struct side, bracket),
-     {.start = BASE + 700 * STRIDE, .length = 10 * STRIDE - HALF, .callbacks = 10}},
-    {"insert+remove-local", offsetof(struct side, churn), {.which = 0}},
-    {"insert+remove-random", offsetof(struct side, churn_random), {.which = 0}},
+	{"read_begin+read_retry", offsetof(struct side, read), {.which = 500}},
+	{"unwatched-start+end",
+	 offsetof(struct side, bracket),
+	 {.start = FAR_AWAY, .length = PAGE}},
+	{"gap-start+end",
+	 offsetof(struct side, bracket_random),
+	 {.start = BASE + 2 * PAGE, .length = PAGE, .places = SUBSCRIPTIONS}},
+	{"false-alarm-start+end",
+	 offsetof(struct side, bracket),
+	 {.start = BASE + 700 * STRIDE + HALF, .length = HALF}},
+	{"overlap-of-1",
+	 offsetof(struct side, bracket),
+	 {.start = BASE + 700 * STRIDE, .length = HALF, .callbacks = 1}},
+	{"overlap-of-10",
+	 offsetof(struct side, bracket),
+	 {.start = BASE + 700 * STRIDE, .length = 10 * STRIDE - HALF, .callbacks = 10}},
+	{"insert+remove-local", offsetof(struct side, churn), {.which = 0}},
+	{"insert+remove-random", offsetof(struct side, churn_random), {.which = 0}},
 };
 #define OPERATIONS (sizeof(operations) / sizeof(*operations))
 
@@ -58,7 +58,7 @@ int main(int argc, char **argv)
 		return list();
 	for (size_t i = 0; argc == 4 && i < OPERATIONS; i++) {
 		const struct side *side =
-		    !strcmp(argv[1], side_hmmu.name) ? &side_hmmu : &side_reference;
+			!strcmp(argv[1], side_hmmu.name) ? &side_hmmu : &side_reference;
 		struct job job = operations[i].job;
 		batch_fn *run;
 

@@ -13,7 +13,7 @@
 struct options options = {.rounds = 51, .many = 1000000};
 
 static const char usage[] =
-    "usage: hmmu-bench [--json] [--quick] [--rounds N] [--subscriptions N] [--only WORD]\n";
+	"usage: hmmu-bench [--json] [--quick] [--rounds N] [--subscriptions N] [--only WORD]\n";
 
 static int bad(const char *option, const char *value)
 {
@@ -34,13 +34,13 @@ static bool number(const char *text, unsigned long low, unsigned long high,
 static int parse(int argc, char **argv)
 {
 	static const struct option longs[] = {
-	    {"json", no_argument, NULL, 'j'},
-	    {"quick", no_argument, NULL, 'q'},
-	    {"rounds", required_argument, NULL, 'r'},
-	    {"subscriptions", required_argument, NULL, 'n'},
-	    {"only", required_argument, NULL, 'o'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
+		{"json", no_argument, NULL, 'j'},
+		{"quick", no_argument, NULL, 'q'},
+		{"rounds", required_argument, NULL, 'r'},
+		{"subscriptions", required_argument, NULL, 'n'},
+		{"only", required_argument, NULL, 'o'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	unsigned long value;
 	int c;

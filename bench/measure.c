@@ -82,9 +82,9 @@ double percentile(double *values, size_t n, double p)
 struct stat stat_of(double *values, size_t n)
 {
 	return (struct stat){
-	    .median = percentile(values, n, 0.5),
-	    .p10 = percentile(values, n, 0.1),
-	    .p90 = percentile(values, n, 0.9),
+		.median = percentile(values, n, 0.5),
+		.p10 = percentile(values, n, 0.1),
+		.p90 = percentile(values, n, 0.9),
 	};
 }
 

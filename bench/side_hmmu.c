@@ -5,8 +5,8 @@
 static int open_explicit(struct mm_struct **mm)
 {
 	struct hmmu_mm_options options = {
-	    .size = sizeof(options),
-	    .sources = HMMU_SOURCE_EXPLICIT,
+		.size = sizeof(options),
+		.sources = HMMU_SOURCE_EXPLICIT,
 	};
 
 	return hmmu_mm_open(mm, &options);

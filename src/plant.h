@@ -37,7 +37,6 @@
 	X(SINGLE_GONE,                                                                  \
 	  "end trusts the only one that start found, though some were removed (G3)")    \
 	X(ATTACH_NO_WAIT, "an mm that begins to watch ignores changes in flight (G2)")  \
-	X(MARK_IGNORED, "an owner does not look whether an insert saw it BUSY (G2)")    \
 	X(SIGNAL_IGNORED, "a change from a signal handler inside the lock is lost (G1)")
 
 enum hmmu_plant {

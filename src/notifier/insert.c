@@ -145,7 +145,7 @@ HMMU_EXPORT int mmu_interval_notifier_insert(struct mmu_interval_notifier *pub,
 	if (ret)
 		goto out;
 	announce(mm, start, who.last);
-	hmmu_mark_busy(mm);
+	hmmu_settle_busy(mm);
 	if (!HMMU_PLANTED(SCAN_BEFORE_PUBLISH))
 		init_sub(sub, mm, &who, ops);
 	hmmu_itree_insert(&mm->tree, key_of(sub), sub->last);

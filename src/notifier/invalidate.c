@@ -274,7 +274,7 @@ static int start(struct hmmu_inv *inv)
 		early = !summary_says(inv);
 	if (!hmmu_slot_claim(mm, inv))
 		return start_watched(inv);
-	if (early || (!summary_says(inv) && !hmmu_slot_seen(inv)))
+	if (early || !summary_says(inv))
 		return 0;
 	return start_watched(inv);
 }

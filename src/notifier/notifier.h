@@ -35,10 +35,10 @@
  *
  *	start					insert (mm->lock held)
  *	slot.state = BUSY	[seqcst RMW]	summary |= my cells	[seqcst RMW]
- *	slot.range = ...; state = OPEN		mark each slot that is BUSY (slot.c)
+ *	slot.range = ...; state = OPEN		any slot BUSY: membarrier (slot.c)
  *	load summary		[seqcst]		id; into the tree
- *	  sees cells, or is marked: lock,	each slot OPEN and mine: [seqcst]
- *	  walk the tree				  count myself, mark ATTACHED
+ *	  sees cells: lock, walk the tree	each slot OPEN and mine: [seqcst]
+ *						  count myself, mark ATTACHED
  *	  else: nobody			[Required: one of the two counts it]
  *
  * Nobody waits for BUSY: its owner may have lost the CPU, or sit in a signal handler that
@@ -123,10 +123,10 @@ struct hmmu_slot {
 	uint64_t last;
 	struct hmmu_inv *inv; /* safe to follow with mm->lock held and ATTACHED set */
 	const void *hazard;   /* whose callback runs in the owner; written by the owner */
-	uint64_t seen;	      /* the BUSY state that an insert saw; mm->lock writes */
 	/* The common case, for end: the walk found exactly this one. mm->lock. */
 	struct hmmu_sub *single;
 	uint64_t single_removals; /* mm->removals then */
+	uint64_t pad;
 };
 _Static_assert(sizeof(struct hmmu_slot) == 64, "a slot is a cache line");
 
@@ -289,7 +289,7 @@ struct hmmu_newcomer {
 	uint64_t *count; /* += 1 for each that is open and not going to count it */
 };
 /* With the lock, after the announcement and before the newcomer has its id. */
-void hmmu_mark_busy(struct mm_struct *mm);
+void hmmu_settle_busy(struct mm_struct *mm);
 void hmmu_attach(struct mm_struct *mm, const struct hmmu_newcomer *who);
 bool hmmu_membarrier_register(void);
 

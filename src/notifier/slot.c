@@ -81,8 +81,9 @@ static void attach_slot(struct hmmu_slot *slot, const struct hmmu_newcomer *who)
 	uint64_t state = hmmu_load_seqcst(&slot->state);
 	uint64_t start, last;
 
-	/* BUSY: it saw our mark, or was claimed after it and sees what was announced: it
-	 * will walk. So will any other generation than this. FREE, ENDING: over. */
+	/* BUSY: it has not read the summary, or was claimed after hmmu_settle_busy(): it sees
+	 * what was announced, and will walk. So will any other generation than this. FREE,
+	 * ENDING: over. */
 	if ((state & SLOT_KIND) != SLOT_OPEN)
 		return;
 	start = hmmu_load_acquire(&slot->start);
@@ -114,10 +115,12 @@ void hmmu_attach(struct mm_struct *mm, const struct hmmu_newcomer *who)
 		attach_slot(&mm->slots[i], who);
 }
 
-static void membarrier(void)
+static bool membarrier(void)
 {
-#ifndef HMMU_SCHED /* its schedules are sequentially consistent anyway */
-	hmmu_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0);
+#ifdef HMMU_SCHED /* its schedules are sequentially consistent anyway */
+	return true;
+#else
+	return hmmu_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0) == 0;
 #endif
 }
 
@@ -126,43 +129,51 @@ bool hmmu_membarrier_register(void)
 	return hmmu_syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0) == 0;
 }
 
+/* membarrier has been taken away (a filter that came later): from now on starts pay for
+ * the barrier; those that are BUSY at this moment are waited for, a few stores. */
+static void without_membarrier(struct mm_struct *mm)
+{
+	hmmu_store_seqcst(&mm->no_membarrier, 1);
+	for (unsigned int i = 0; i < hmmu_load_seqcst(&mm->slots_high); i++) {
+		uint64_t seen = hmmu_load_seqcst(&mm->slots[i].state);
+
+		while ((seen & SLOT_KIND) == SLOT_BUSY &&
+		       hmmu_load_seqcst(&mm->slots[i].state) == seen)
+			hmmu_syscall(SYS_sched_yield);
+	}
+}
+
 /*
  * With the lock, after the newcomer was announced. What is BUSY has no range yet; its
  * owner may have read the summary before the announcement, though its store of OPEN is
  * not to be seen yet (it sits in its store buffer; sequential consistency alone would
- * forbid that). So it is told:
+ * forbid that). So there is a barrier in the owner's column, made from here:
  *
  *	owner					insert
  *	state = BUSY				announce
  *	range = ...				load state: BUSY
- *	state = OPEN				seen = this generation
- *	load summary				membarrier: a full barrier in every thread,
- *	load seen				  somewhere in the owner's column
- *	  mine: take the lock, walk		load state: OPEN: attach; BUSY: go on
+ *	state = OPEN				membarrier: a full barrier in every thread,
+ *	load summary				  somewhere in the owner's column
+ *	  sees me: take the lock, walk		load state: OPEN: attach; BUSY: go on
  *
- * The owner's barrier is before "load seen", which then finds the mark; or after it, and
- * then OPEN was stored before and is seen here. [Required: one of the two.]
+ * Before "load summary", which then sees the announcement; or after it, and then OPEN was
+ * stored before and is seen here. [Required: one of the two. models/relacy/dekker.cpp,
+ * tests/litmus/slot.c]
  *
  * Nobody waits for the owner, who may have lost the CPU or sit in a signal handler that
  * wants this very lock. It is the only system call made with the lock held; it waits for
  * processors, not for threads.
  */
-void hmmu_mark_busy(struct mm_struct *mm)
+void hmmu_settle_busy(struct mm_struct *mm)
 {
 	unsigned int high = hmmu_load_seqcst(&mm->slots_high);
-	bool marked = false;
 
 	for (unsigned int i = 0; i < high; i++) {
-		struct hmmu_slot *slot = &mm->slots[i];
 		/* The load half of G2's pair. */
-		uint64_t state = hmmu_load_seqcst(&slot->state);
-
-		if ((state & SLOT_KIND) != SLOT_BUSY)
+		if ((hmmu_load_seqcst(&mm->slots[i].state) & SLOT_KIND) != SLOT_BUSY)
 			continue;
-		/* Pairs with hmmu_slot_seen(). */
-		hmmu_store_seqcst(&slot->seen, state);
-		marked = true;
+		if (!mm->no_membarrier && !membarrier())
+			without_membarrier(mm);
+		return;
 	}
-	if (marked && !mm->no_membarrier)
-		membarrier();
 }

@@ -26,23 +26,13 @@ static inline bool hmmu_slot_try(struct mm_struct *mm, struct hmmu_inv *inv, uin
 	inv->slot = (uint16_t)(i + 1);
 	inv->slot_state = state;
 	/* BUSY -> OPEN. Pairs with the load in attach_slot(). Where there is no membarrier
-	 * for hmmu_mark_busy(), this side pays for the barrier. */
+	 * for hmmu_settle_busy(), this side pays for the barrier. */
 	if (__builtin_expect(mm->no_membarrier, 0))
 		hmmu_store_seqcst(&slot->state, state);
 	else
 		hmmu_store_release(&slot->state, state);
 	hmmu_signal_fence(); /* in this order for the compiler, too */
 	return true;
-}
-
-/* After the summary was read: did an insert see us BUSY? */
-static inline bool hmmu_slot_seen(const struct hmmu_inv *inv)
-{
-	if (HMMU_PLANTED(MARK_IGNORED))
-		return false;
-	/* Pairs with hmmu_mark_busy(). */
-	return hmmu_load_seqcst(&inv->mm->slots[inv->slot - 1].seen) ==
-	       inv->slot_state - SLOT_OPEN + SLOT_BUSY;
 }
 
 /* false: all are taken. */

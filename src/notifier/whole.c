@@ -115,7 +115,7 @@ static void announce(struct mm_struct *mm)
 {
 	/* The store half of G2's pair. */
 	hmmu_or_seqcst(&mm->gate, GATE_WHOLE);
-	hmmu_mark_busy(mm);
+	hmmu_settle_busy(mm);
 }
 
 /* With the lock. */

@@ -94,8 +94,8 @@ bool hmmu_reclaim_idle(struct mm_struct *mm)
 	bool idle;
 
 	hmmu_lock(&mm->reclaim_lock);
-	idle =
-	    !hmmu_load_seqcst(&mm->deferred) && !mm->fifo && mm->reclaiming <= own_levels(mm);
+	idle = !hmmu_load_seqcst(&mm->deferred) && !mm->fifo &&
+	       mm->reclaiming <= own_levels(mm);
 	hmmu_unlock(&mm->reclaim_lock);
 	return idle;
 }

@@ -129,7 +129,7 @@ static void wait_open(struct hmmu_instance *inst)
 
 		while ((seen & SLOT_KIND) != SLOT_FREE &&
 		       hmmu_load_seqcst(&anchor->slots[i].state) / SLOT_GENERATION ==
-			   seen / SLOT_GENERATION &&
+			       seen / SLOT_GENERATION &&
 		       (hmmu_load_seqcst(&anchor->slots[i].state) & SLOT_KIND) != SLOT_FREE)
 			wait_a_little();
 	}

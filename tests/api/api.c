@@ -127,9 +127,9 @@ const struct mmu_interval_notifier_ops probe_ops = {.invalidate = probe_invalida
 struct mm_struct *open_mm(unsigned int flags)
 {
 	const struct hmmu_mm_options options = {
-	    .size = sizeof(options),
-	    .sources = HMMU_SOURCE_EXPLICIT,
-	    .flags = flags,
+		.size = sizeof(options),
+		.sources = HMMU_SOURCE_EXPLICIT,
+		.flags = flags,
 	};
 	struct mm_struct *mm = NULL;
 

@@ -44,7 +44,7 @@
 #define __has_feature(x) 0
 #endif
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || \
-    __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+	__has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
 #define API_SLOW 8
 #else
 #define API_SLOW 1

@@ -300,15 +300,15 @@ static void test_each_of_many_runs_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_nothing_runs_until_reclaim),
-	    cmocka_unit_test(test_reclaim_runs_its_own_mm_only),
-	    cmocka_unit_test(test_the_reclaimer_runs_them),
-	    cmocka_unit_test(test_fn_may_free),
-	    cmocka_unit_test(test_fn_may_defer_again),
-	    cmocka_unit_test(test_close_runs_what_is_left),
-	    cmocka_unit_test(test_defer_from_a_callback),
-	    cmocka_unit_test(test_g3_the_reclaimer_removes_what_a_callback_cannot),
-	    cmocka_unit_test(test_each_of_many_runs_once),
+		cmocka_unit_test(test_nothing_runs_until_reclaim),
+		cmocka_unit_test(test_reclaim_runs_its_own_mm_only),
+		cmocka_unit_test(test_the_reclaimer_runs_them),
+		cmocka_unit_test(test_fn_may_free),
+		cmocka_unit_test(test_fn_may_defer_again),
+		cmocka_unit_test(test_close_runs_what_is_left),
+		cmocka_unit_test(test_defer_from_a_callback),
+		cmocka_unit_test(test_g3_the_reclaimer_removes_what_a_callback_cannot),
+		cmocka_unit_test(test_each_of_many_runs_once),
 	};
 
 	api_guard(60);

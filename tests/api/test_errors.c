@@ -128,8 +128,8 @@ static void test_describe(void **state)
 		assert_int_equal(cells[i].memory, HMMU_MEMORY_ANY);
 		assert_int_equal(cells[i].source, HMMU_SOURCE_EXPLICIT);
 		assert_int_equal(cells[i].exactness, cells[i].caller == HMMU_CALLER_EXPLICIT
-							 ? HMMU_BRACKETED
-							 : HMMU_UNWATCHED);
+							     ? HMMU_BRACKETED
+							     : HMMU_UNWATCHED);
 	}
 	free(cells);
 	close_mm(mm);
@@ -145,7 +145,8 @@ static void refused_insert(struct mm_struct *mm, unsigned long start, unsigned l
 	memset(&sub, 0xa5, sizeof(sub));
 	before = sub;
 	assert_int_equal(
-	    quiet(mmu_interval_notifier_insert(&sub, mm, start, length, &probe_ops)), error);
+		quiet(mmu_interval_notifier_insert(&sub, mm, start, length, &probe_ops)),
+		error);
 	assert_memory_equal(&sub, &before, sizeof(sub));
 	invalidate(mm, 0, ULONG_MAX); /* it is not called */
 }
@@ -360,8 +361,8 @@ static void test_range_init(void **state)
 	assert_int_equal(range.phase, HMMU_PHASE_BEFORE);
 	assert_null(range.owner);
 	assert_true(mmu_notifier_range_blockable(&range));
-	quiet_void(
-	    mmu_notifier_range_init_owner(&range, MMU_NOTIFY_UNMAP, 0, mm, A, A + 1, &owner));
+	quiet_void(mmu_notifier_range_init_owner(&range, MMU_NOTIFY_UNMAP, 0, mm, A, A + 1,
+						 &owner));
 	assert_ptr_equal(range.owner, &owner);
 	assert_int_equal(range.event, MMU_NOTIFY_UNMAP);
 	assert_int_equal(range.phase, HMMU_PHASE_BEFORE);
@@ -555,23 +556,23 @@ static void test_extreme_addresses(void **state)
 	static const struct {
 		unsigned long start, length;
 	} at[] = {
-	    {0, 1},
-	    {0, PAGE},
-	    {PAGE - 1, 2},
-	    {TOP47 - PAGE, PAGE},
-	    {TOP47 - 1, 1},
-	    {TOP47 - 1, 2},
-	    {TOP47, 1},
-	    {1UL << 63, 1},
-	    {(1UL << 63) - 1, 2},
-	    {ULONG_MAX - 1, 1},
-	    {ULONG_MAX - 1, 2},
-	    {ULONG_MAX - PAGE, PAGE + 1},
-	    {0, ULONG_MAX},
-	    {1, ULONG_MAX},
-	    {TOP47, ULONG_MAX - TOP47 + 1},
-	    {0, TOP47},
-	    {1, 1UL << 63},
+		{0, 1},
+		{0, PAGE},
+		{PAGE - 1, 2},
+		{TOP47 - PAGE, PAGE},
+		{TOP47 - 1, 1},
+		{TOP47 - 1, 2},
+		{TOP47, 1},
+		{1UL << 63, 1},
+		{(1UL << 63) - 1, 2},
+		{ULONG_MAX - 1, 1},
+		{ULONG_MAX - 1, 2},
+		{ULONG_MAX - PAGE, PAGE + 1},
+		{0, ULONG_MAX},
+		{1, ULONG_MAX},
+		{TOP47, ULONG_MAX - TOP47 + 1},
+		{0, TOP47},
+		{1, 1UL << 63},
 	};
 	enum { N = sizeof(at) / sizeof(at[0]) };
 	static const unsigned long edge[] = {0,
@@ -730,29 +731,29 @@ static void test_tiny_and_huge_mixed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_open_errors),
-	    cmocka_unit_test(test_close_busy),
-	    cmocka_unit_test(test_close_busy_with_a_whole_mm_notifier),
-	    cmocka_unit_test(test_describe),
-	    cmocka_unit_test(test_insert_overflow),
-	    cmocka_unit_test(test_refused_insert_of_a_live_one_changes_nothing),
-	    cmocka_unit_test(test_insert_invalid),
-	    cmocka_unit_test(test_insert_needs_no_initialisation),
-	    cmocka_unit_test(test_empty_and_reversed_ranges),
-	    cmocka_unit_test(test_range_not_initialised),
-	    cmocka_unit_test(test_range_open_already),
-	    cmocka_unit_test(test_range_object_can_start_again),
-	    cmocka_unit_test(test_end_without_start),
-	    cmocka_unit_test(test_range_init),
-	    cmocka_unit_test(test_callbacks_see_the_whole_range),
-	    cmocka_unit_test(test_read_begin_deadlines),
-	    cmocka_unit_test(test_read_begin_ends_before_its_deadline),
-	    cmocka_unit_test(test_read_begin_is_not_interrupted),
-	    cmocka_unit_test(test_extreme_addresses),
-	    cmocka_unit_test(test_last_byte),
-	    cmocka_unit_test(test_many_scattered_subscriptions),
-	    cmocka_unit_test(test_scattered_over_everything),
-	    cmocka_unit_test(test_tiny_and_huge_mixed),
+		cmocka_unit_test(test_open_errors),
+		cmocka_unit_test(test_close_busy),
+		cmocka_unit_test(test_close_busy_with_a_whole_mm_notifier),
+		cmocka_unit_test(test_describe),
+		cmocka_unit_test(test_insert_overflow),
+		cmocka_unit_test(test_refused_insert_of_a_live_one_changes_nothing),
+		cmocka_unit_test(test_insert_invalid),
+		cmocka_unit_test(test_insert_needs_no_initialisation),
+		cmocka_unit_test(test_empty_and_reversed_ranges),
+		cmocka_unit_test(test_range_not_initialised),
+		cmocka_unit_test(test_range_open_already),
+		cmocka_unit_test(test_range_object_can_start_again),
+		cmocka_unit_test(test_end_without_start),
+		cmocka_unit_test(test_range_init),
+		cmocka_unit_test(test_callbacks_see_the_whole_range),
+		cmocka_unit_test(test_read_begin_deadlines),
+		cmocka_unit_test(test_read_begin_ends_before_its_deadline),
+		cmocka_unit_test(test_read_begin_is_not_interrupted),
+		cmocka_unit_test(test_extreme_addresses),
+		cmocka_unit_test(test_last_byte),
+		cmocka_unit_test(test_many_scattered_subscriptions),
+		cmocka_unit_test(test_scattered_over_everything),
+		cmocka_unit_test(test_tiny_and_huge_mixed),
 	};
 
 	api_guard(60);

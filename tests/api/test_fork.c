@@ -387,15 +387,15 @@ static void test_fork_into_busy_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_child_has_nothing),
-	    cmocka_unit_test(test_fork_while_an_invalidation_is_open),
-	    cmocka_unit_test(test_child_ends_what_the_parent_had_open),
-	    cmocka_unit_test(test_fork_while_a_callback_runs),
-	    cmocka_unit_test(test_fork_while_a_reader_sleeps),
-	    cmocka_unit_test(test_grandchild),
-	    cmocka_unit_test(test_deferred_work_stays_with_the_parent),
-	    cmocka_unit_test(test_child_has_a_reclaimer_of_its_own),
-	    cmocka_unit_test(test_fork_into_busy_threads),
+		cmocka_unit_test(test_child_has_nothing),
+		cmocka_unit_test(test_fork_while_an_invalidation_is_open),
+		cmocka_unit_test(test_child_ends_what_the_parent_had_open),
+		cmocka_unit_test(test_fork_while_a_callback_runs),
+		cmocka_unit_test(test_fork_while_a_reader_sleeps),
+		cmocka_unit_test(test_grandchild),
+		cmocka_unit_test(test_deferred_work_stays_with_the_parent),
+		cmocka_unit_test(test_child_has_a_reclaimer_of_its_own),
+		cmocka_unit_test(test_fork_into_busy_threads),
 	};
 
 	api_guard(120);

@@ -99,31 +99,31 @@ struct entries {
 };
 
 static const struct entries entries = {
-    hmmu_mm_open,
-    hmmu_mm_close,
-    hmmu_mm_describe,
-    mmu_interval_notifier_insert,
-    mmu_interval_notifier_remove,
-    mmu_interval_read_begin,
-    hmmu_read_begin,
-    mmu_interval_read_retry,
-    mmu_interval_check_retry,
-    mmu_interval_set_seq,
-    hmmu_access_ok,
-    hmmu_driver_lock_acquired,
-    hmmu_driver_lock_released,
-    mmu_notifier_range_init,
-    mmu_notifier_range_init_owner,
-    mmu_notifier_invalidate_range_start,
-    mmu_notifier_invalidate_range_start_nonblock,
-    mmu_notifier_invalidate_range_end,
-    mmu_notifier_register,
-    mmu_notifier_unregister,
-    mmu_notifier_get,
-    mmu_notifier_put,
-    mmu_notifier_synchronize,
-    hmmu_defer,
-    hmmu_reclaim,
+	hmmu_mm_open,
+	hmmu_mm_close,
+	hmmu_mm_describe,
+	mmu_interval_notifier_insert,
+	mmu_interval_notifier_remove,
+	mmu_interval_read_begin,
+	hmmu_read_begin,
+	mmu_interval_read_retry,
+	mmu_interval_check_retry,
+	mmu_interval_set_seq,
+	hmmu_access_ok,
+	hmmu_driver_lock_acquired,
+	hmmu_driver_lock_released,
+	mmu_notifier_range_init,
+	mmu_notifier_range_init_owner,
+	mmu_notifier_invalidate_range_start,
+	mmu_notifier_invalidate_range_start_nonblock,
+	mmu_notifier_invalidate_range_end,
+	mmu_notifier_register,
+	mmu_notifier_unregister,
+	mmu_notifier_get,
+	mmu_notifier_put,
+	mmu_notifier_synchronize,
+	hmmu_defer,
+	hmmu_reclaim,
 };
 
 static int calls;
@@ -141,7 +141,7 @@ static const struct mmu_interval_notifier_ops ops = {invalidate};
 int main(void)
 {
 	struct hmmu_mm_options options = {
-	    sizeof(options), HMMU_SOURCE_EXPLICIT, 0, 0, {0, 0, 0, 0, 0}};
+		sizeof(options), HMMU_SOURCE_EXPLICIT, 0, 0, {0, 0, 0, 0, 0}};
 	struct mmu_interval_notifier sub;
 	struct mmu_notifier_range range;
 	struct mm_struct *mm;

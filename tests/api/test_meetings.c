@@ -391,15 +391,15 @@ static void test_g1_check_comes_after_the_access(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_g1_retry_before_end),
-	    cmocka_unit_test(test_g1_retry_after_end),
-	    cmocka_unit_test(test_g1_block),
-	    cmocka_unit_test(test_g1_wait),
-	    cmocka_unit_test(test_g1_access),
-	    cmocka_unit_test(test_g1_check_comes_after_the_access),
-	    cmocka_unit_test(test_wrong_driver_without_retry_is_stale),
-	    cmocka_unit_test(test_wrong_driver_without_lock_is_stale),
-	    cmocka_unit_test(test_wrong_driver_start_only_is_stale),
+		cmocka_unit_test(test_g1_retry_before_end),
+		cmocka_unit_test(test_g1_retry_after_end),
+		cmocka_unit_test(test_g1_block),
+		cmocka_unit_test(test_g1_wait),
+		cmocka_unit_test(test_g1_access),
+		cmocka_unit_test(test_g1_check_comes_after_the_access),
+		cmocka_unit_test(test_wrong_driver_without_retry_is_stale),
+		cmocka_unit_test(test_wrong_driver_without_lock_is_stale),
+		cmocka_unit_test(test_wrong_driver_start_only_is_stale),
 	};
 
 	api_guard(60);

@@ -257,7 +257,7 @@ static void check_all(struct model *model)
 			continue;
 		do_check(model, entry);
 		agree(model, poll_begin(&entry->probe.sub, &seq) ==
-				 (is_open(model, entry) ? -ETIMEDOUT : 0));
+				     (is_open(model, entry) ? -ETIMEDOUT : 0));
 	}
 }
 
@@ -315,10 +315,10 @@ static void play(uint64_t seed)
 		if (model->entry[i].live)
 			do_remove(model, &model->entry[i]);
 	close_mm(model->mm);
-	printf(
-	    "seed %llu: %ld hits, %ld refusals, %ld waits, %ld collisions, %ld removed open\n",
-	    (unsigned long long)seed, model->hits, model->refusals, model->waits,
-	    model->collisions, model->removed_open);
+	printf("seed %llu: %ld hits, %ld refusals, %ld waits, %ld collisions, %ld removed "
+	       "open\n",
+	       (unsigned long long)seed, model->hits, model->refusals, model->waits,
+	       model->collisions, model->removed_open);
 	assert_true(model->hits > STEPS / 10 && model->refusals > STEPS / 1000);
 	assert_true(model->waits > STEPS / 100 && model->collisions > STEPS / 100);
 	assert_true(model->removed_open > STEPS / 1000);
@@ -334,12 +334,12 @@ int main(int argc, char **argv)
 {
 	static uint64_t seed[] = {1, 2, 3, 4, 5, 6};
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_prestate(test_model, &seed[0]),
-	    cmocka_unit_test_prestate(test_model, &seed[1]),
-	    cmocka_unit_test_prestate(test_model, &seed[2]),
-	    cmocka_unit_test_prestate(test_model, &seed[3]),
-	    cmocka_unit_test_prestate(test_model, &seed[4]),
-	    cmocka_unit_test_prestate(test_model, &seed[5]),
+		cmocka_unit_test_prestate(test_model, &seed[0]),
+		cmocka_unit_test_prestate(test_model, &seed[1]),
+		cmocka_unit_test_prestate(test_model, &seed[2]),
+		cmocka_unit_test_prestate(test_model, &seed[3]),
+		cmocka_unit_test_prestate(test_model, &seed[4]),
+		cmocka_unit_test_prestate(test_model, &seed[5]),
 	};
 
 	api_guard(100);

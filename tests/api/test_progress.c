@@ -486,21 +486,21 @@ static void test_g4_a_callback_that_invalidates_itself(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_g4_nobody_waits_for_unrelated_open_ranges),
-	    cmocka_unit_test(test_g4_nobody_waits_for_an_unrelated_callback),
-	    cmocka_unit_test(test_g4_reader_waits_for_its_own_range_only),
-	    cmocka_unit_test(test_g4_one_end_releases_all_its_readers),
-	    cmocka_unit_test(test_g4_pairs_need_not_nest_in_order),
-	    cmocka_unit_test(test_g4_end_from_another_thread),
-	    cmocka_unit_test(test_g4_end_after_the_starting_thread_is_gone),
-	    cmocka_unit_test(test_g4_nonblock_accepted_is_an_ordinary_start),
-	    cmocka_unit_test(test_g4_nonblock_refused_by_each_in_turn),
-	    cmocka_unit_test(test_g4_blockable_is_what_the_start_says),
-	    cmocka_unit_test(test_g4_nonblock_refused_keeps_the_open_ones),
-	    cmocka_unit_test(test_g4_nonblock_refused_wakes_readers),
-	    cmocka_unit_test(test_g4_many_open_at_once_in_one_thread),
-	    cmocka_unit_test(test_g4_nesting_from_inside_callbacks),
-	    cmocka_unit_test(test_g4_a_callback_that_invalidates_itself),
+		cmocka_unit_test(test_g4_nobody_waits_for_unrelated_open_ranges),
+		cmocka_unit_test(test_g4_nobody_waits_for_an_unrelated_callback),
+		cmocka_unit_test(test_g4_reader_waits_for_its_own_range_only),
+		cmocka_unit_test(test_g4_one_end_releases_all_its_readers),
+		cmocka_unit_test(test_g4_pairs_need_not_nest_in_order),
+		cmocka_unit_test(test_g4_end_from_another_thread),
+		cmocka_unit_test(test_g4_end_after_the_starting_thread_is_gone),
+		cmocka_unit_test(test_g4_nonblock_accepted_is_an_ordinary_start),
+		cmocka_unit_test(test_g4_nonblock_refused_by_each_in_turn),
+		cmocka_unit_test(test_g4_blockable_is_what_the_start_says),
+		cmocka_unit_test(test_g4_nonblock_refused_keeps_the_open_ones),
+		cmocka_unit_test(test_g4_nonblock_refused_wakes_readers),
+		cmocka_unit_test(test_g4_many_open_at_once_in_one_thread),
+		cmocka_unit_test(test_g4_nesting_from_inside_callbacks),
+		cmocka_unit_test(test_g4_a_callback_that_invalidates_itself),
 	};
 
 	api_guard(100);

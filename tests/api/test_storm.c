@@ -351,9 +351,9 @@ static void test_storm_finds_a_driver_that_knows_only_starts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_g1_storm),
-	    cmocka_unit_test(test_storm_finds_a_driver_without_retry),
-	    cmocka_unit_test(test_storm_finds_a_driver_that_knows_only_starts),
+		cmocka_unit_test(test_g1_storm),
+		cmocka_unit_test(test_storm_finds_a_driver_without_retry),
+		cmocka_unit_test(test_storm_finds_a_driver_that_knows_only_starts),
 	};
 
 	api_guard(100);

@@ -53,9 +53,9 @@ static void whole_release(struct mmu_notifier *sub, struct mm_struct *mm)
 }
 
 static const struct mmu_notifier_ops whole_ops = {
-    .release = whole_release,
-    .invalidate_range_start = whole_start,
-    .invalidate_range_end = whole_end,
+	.release = whole_release,
+	.invalidate_range_start = whole_start,
+	.invalidate_range_end = whole_end,
 };
 
 static void whole_add(struct whole *whole, struct mm_struct *mm)
@@ -120,12 +120,12 @@ static void test_other_mm_is_not_told(void **state)
 static void test_start_or_end_alone(void **state)
 {
 	static const struct mmu_notifier_ops start_only = {
-	    .release = whole_release,
-	    .invalidate_range_start = whole_start,
+		.release = whole_release,
+		.invalidate_range_start = whole_start,
 	};
 	static const struct mmu_notifier_ops end_only = {
-	    .release = whole_release,
-	    .invalidate_range_end = whole_end,
+		.release = whole_release,
+		.invalidate_range_end = whole_end,
 	};
 	struct mm_struct *mm = open_mm(0);
 	struct whole a, b;
@@ -432,11 +432,11 @@ static void counted_free(struct mmu_notifier *sub)
 }
 
 static const struct mmu_notifier_ops get_ops = {
-    .invalidate_range_start = whole_start,
-    .invalidate_range_end = whole_end,
-    .release = whole_release,
-    .alloc_notifier = counted_alloc,
-    .free_notifier = counted_free,
+	.invalidate_range_start = whole_start,
+	.invalidate_range_end = whole_end,
+	.release = whole_release,
+	.alloc_notifier = counted_alloc,
+	.free_notifier = counted_free,
 };
 
 static void reset_counts(void)
@@ -489,9 +489,9 @@ static void test_get_is_shared_and_counted(void **state)
 static void test_get_is_per_mm_and_per_ops(void **state)
 {
 	static const struct mmu_notifier_ops same_but_other = {
-	    .invalidate_range_start = whole_start,
-	    .alloc_notifier = counted_alloc,
-	    .free_notifier = counted_free,
+		.invalidate_range_start = whole_start,
+		.alloc_notifier = counted_alloc,
+		.free_notifier = counted_free,
 	};
 	struct mm_struct *mm = open_mm(0), *other = open_mm(0);
 	struct whole *a, *b;
@@ -594,8 +594,8 @@ static void test_get_errors(void **state)
 {
 	static const struct mmu_notifier_ops no_alloc = {.invalidate_range_end = whole_end};
 	static const struct mmu_notifier_ops no_range_ops = {
-	    .alloc_notifier = counted_alloc,
-	    .free_notifier = counted_free,
+		.alloc_notifier = counted_alloc,
+		.free_notifier = counted_free,
 	};
 	struct mm_struct *mm = open_mm(0);
 	struct mmu_notifier *sub;
@@ -665,24 +665,24 @@ static void test_get_at_the_same_time(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_told_of_everything),
-	    cmocka_unit_test(test_other_mm_is_not_told),
-	    cmocka_unit_test(test_start_or_end_alone),
-	    cmocka_unit_test(test_register_errors),
-	    cmocka_unit_test(test_register_waits_for_open_ones),
-	    cmocka_unit_test(test_register_does_not_wait_for_later_ones),
-	    cmocka_unit_test(test_no_end_for_those_open_at_unregister),
-	    cmocka_unit_test(test_g3_unregister_waits_for_its_running_callback),
-	    cmocka_unit_test(test_g4_nobody_waits_for_a_whole_mm_callback),
-	    cmocka_unit_test(test_g4_refused_by_a_whole_mm_notifier),
-	    cmocka_unit_test(test_g4_refused_by_a_subscription),
-	    cmocka_unit_test(test_get_is_shared_and_counted),
-	    cmocka_unit_test(test_get_is_per_mm_and_per_ops),
-	    cmocka_unit_test(test_put_frees_later),
-	    cmocka_unit_test(test_synchronize_waits_for_the_free),
-	    cmocka_unit_test(test_g3_free_waits_for_a_running_callback),
-	    cmocka_unit_test(test_get_errors),
-	    cmocka_unit_test(test_get_at_the_same_time),
+		cmocka_unit_test(test_told_of_everything),
+		cmocka_unit_test(test_other_mm_is_not_told),
+		cmocka_unit_test(test_start_or_end_alone),
+		cmocka_unit_test(test_register_errors),
+		cmocka_unit_test(test_register_waits_for_open_ones),
+		cmocka_unit_test(test_register_does_not_wait_for_later_ones),
+		cmocka_unit_test(test_no_end_for_those_open_at_unregister),
+		cmocka_unit_test(test_g3_unregister_waits_for_its_running_callback),
+		cmocka_unit_test(test_g4_nobody_waits_for_a_whole_mm_callback),
+		cmocka_unit_test(test_g4_refused_by_a_whole_mm_notifier),
+		cmocka_unit_test(test_g4_refused_by_a_subscription),
+		cmocka_unit_test(test_get_is_shared_and_counted),
+		cmocka_unit_test(test_get_is_per_mm_and_per_ops),
+		cmocka_unit_test(test_put_frees_later),
+		cmocka_unit_test(test_synchronize_waits_for_the_free),
+		cmocka_unit_test(test_g3_free_waits_for_a_running_callback),
+		cmocka_unit_test(test_get_errors),
+		cmocka_unit_test(test_get_at_the_same_time),
 	};
 
 	api_guard(60);

@@ -119,7 +119,7 @@ static void outside(void)
 	begin();
 	mremap(p, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, q);
 	check(saw(MMU_NOTIFY_UNMAP, p, PAGE) &&
-		  mod.covers(MMU_NOTIFY_UNMAP, (unsigned long)q, (unsigned long)q + PAGE),
+		      mod.covers(MMU_NOTIFY_UNMAP, (unsigned long)q, (unsigned long)q + PAGE),
 	      HMMU_OP_MREMAP, HMMU_CALLER_LIBC, "mremap");
 	begin();
 	munmap(p + PAGE, 3 * PAGE);

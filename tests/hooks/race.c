@@ -140,10 +140,14 @@ static unsigned int do_shmdt(char *mem)
 }
 
 static const struct subject subjects[] = {
-    {"munmap", HMMU_HOOK_MUNMAP, do_munmap},	   {"mmap", HMMU_HOOK_MMAP, do_mmap},
-    {"mremap", HMMU_HOOK_MREMAP, do_mremap},	   {"madvise", HMMU_HOOK_MADVISE, do_madvise},
-    {"mprotect", HMMU_HOOK_MPROTECT, do_mprotect}, {"brk", HMMU_HOOK_BRK, do_brk},
-    {"shmat", HMMU_HOOK_SHMAT, do_shmat},	   {"shmdt", HMMU_HOOK_SHMDT, do_shmdt},
+	{"munmap", HMMU_HOOK_MUNMAP, do_munmap},
+	{"mmap", HMMU_HOOK_MMAP, do_mmap},
+	{"mremap", HMMU_HOOK_MREMAP, do_mremap},
+	{"madvise", HMMU_HOOK_MADVISE, do_madvise},
+	{"mprotect", HMMU_HOOK_MPROTECT, do_mprotect},
+	{"brk", HMMU_HOOK_BRK, do_brk},
+	{"shmat", HMMU_HOOK_SHMAT, do_shmat},
+	{"shmdt", HMMU_HOOK_SHMDT, do_shmdt},
 };
 
 static void *hammer(void *arg)

@@ -302,8 +302,8 @@ static void t_mremap_fixed(void **state)
 	expect(NULL);
 	errno = 0;
 	assert_ptr_equal(
-	    api.mremap(p, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, p + PAGE),
-	    MAP_FAILED);
+		api.mremap(p, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, p + PAGE),
+		MAP_FAILED);
 	assert_int_equal(errno, EINVAL);
 	rec_watch(false);
 	assert_int_equal(rec_open(), 0);
@@ -312,8 +312,8 @@ static void t_mremap_fixed(void **state)
 
 static void t_mremap_duplicate(void **state)
 {
-	char *p =
-	    (char *)hmmu_syscall(SYS_mmap, NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	char *p = (char *)hmmu_syscall(SYS_mmap, NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1,
+				       0);
 	char *q;
 
 	*p = 'd';
@@ -604,22 +604,22 @@ static int by_entry(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(t_munmap),
-	    cmocka_unit_test(t_errno_kept),
-	    cmocka_unit_test(t_unwatched),
-	    cmocka_unit_test(t_mmap),
-	    cmocka_unit_test(t_mremap_shrink),
-	    cmocka_unit_test(t_mremap_move),
-	    cmocka_unit_test(t_mremap_fixed),
-	    cmocka_unit_test(t_mremap_duplicate),
-	    cmocka_unit_test(t_mremap_dontunmap),
-	    cmocka_unit_test(t_madvise),
-	    cmocka_unit_test(t_mprotect),
-	    cmocka_unit_test(t_brk),
-	    cmocka_unit_test(t_curbrk),
-	    cmocka_unit_test(t_shmdt),
-	    cmocka_unit_test(t_shmat),
-	    cmocka_unit_test(t_again),
+		cmocka_unit_test(t_munmap),
+		cmocka_unit_test(t_errno_kept),
+		cmocka_unit_test(t_unwatched),
+		cmocka_unit_test(t_mmap),
+		cmocka_unit_test(t_mremap_shrink),
+		cmocka_unit_test(t_mremap_move),
+		cmocka_unit_test(t_mremap_fixed),
+		cmocka_unit_test(t_mremap_duplicate),
+		cmocka_unit_test(t_mremap_dontunmap),
+		cmocka_unit_test(t_madvise),
+		cmocka_unit_test(t_mprotect),
+		cmocka_unit_test(t_brk),
+		cmocka_unit_test(t_curbrk),
+		cmocka_unit_test(t_shmdt),
+		cmocka_unit_test(t_shmat),
+		cmocka_unit_test(t_again),
 	};
 
 	int failed = cmocka_run_group_tests_name("libc's entries", tests, by_entry, NULL);

@@ -57,7 +57,7 @@ static void plain_wrappers(void **state)
 static void glibc_mmap(void **state)
 {
 	const struct code mmap =
-	    FROM(0x41, 0x89, 0xca, 0x41, 0xf7, 0xc1, 0xff, 0x0f, 0, 0, 0x75, 0x14);
+		FROM(0x41, 0x89, 0xca, 0x41, 0xf7, 0xc1, 0xff, 0x0f, 0, 0, 0x75, 0x14);
 
 	accepts(&mmap, 3, 0);
 }
@@ -65,8 +65,8 @@ static void glibc_mmap(void **state)
 static void glibc_mremap(void **state)
 {
 	const struct code mremap =
-	    FROM(0x48, 0x83, 0xec, 0x58, 0x4c, 0x89, 0x44, 0x24, 0x40, 0x64, 0x48, 0x8b, 0x04,
-		 0x25, 0x28, 0, 0, 0, 0x48, 0x89, 0x44, 0x24, 0x18);
+		FROM(0x48, 0x83, 0xec, 0x58, 0x4c, 0x89, 0x44, 0x24, 0x40, 0x64, 0x48, 0x8b,
+		     0x04, 0x25, 0x28, 0, 0, 0, 0x48, 0x89, 0x44, 0x24, 0x18);
 
 	accepts(&mremap, 9, 0x58);
 }
@@ -74,7 +74,7 @@ static void glibc_mremap(void **state)
 static void pushes_are_given_back(void **state)
 {
 	const struct code c =
-	    FROM(0x41, 0x54, 0x55, 0x48, 0x81, 0xec, 0x10, 0x01, 0, 0, 0xb8, 1, 0, 0, 0);
+		FROM(0x41, 0x54, 0x55, 0x48, 0x81, 0xec, 0x10, 0x01, 0, 0, 0xb8, 1, 0, 0, 0);
 
 	struct hmmu_patch_site site;
 
@@ -161,7 +161,7 @@ static long target(long a, long b, long c, long d, long e, long f)
 static void jump_and_trampoline(void **state)
 {
 	uint8_t *page =
-	    mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	static const uint8_t entry[] = {0x48, 0x83, 0xec, 0x58, 0x90, 0x90, 0x90, 0x90};
 	long (*call)(long, long, long, long, long, long) = (void *)page;
 	uint64_t word;
@@ -180,16 +180,16 @@ static void jump_and_trampoline(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(plain_wrappers),
-	    cmocka_unit_test(glibc_mmap),
-	    cmocka_unit_test(glibc_mremap),
-	    cmocka_unit_test(pushes_are_given_back),
-	    cmocka_unit_test(alignment),
-	    cmocka_unit_test(endbr_needs_one_thread),
-	    cmocka_unit_test(arguments_must_survive),
-	    cmocka_unit_test(foreign_patches),
-	    cmocka_unit_test(unknown_is_refused),
-	    cmocka_unit_test(jump_and_trampoline),
+		cmocka_unit_test(plain_wrappers),
+		cmocka_unit_test(glibc_mmap),
+		cmocka_unit_test(glibc_mremap),
+		cmocka_unit_test(pushes_are_given_back),
+		cmocka_unit_test(alignment),
+		cmocka_unit_test(endbr_needs_one_thread),
+		cmocka_unit_test(arguments_must_survive),
+		cmocka_unit_test(foreign_patches),
+		cmocka_unit_test(unknown_is_refused),
+		cmocka_unit_test(jump_and_trampoline),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

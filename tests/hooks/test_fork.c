@@ -82,8 +82,8 @@ static void parent_has_the_pair(void **state)
 	if (!pid)
 		/* The start was before the copy, the end is the parent's. */
 		_exit(rec_open() == 0 && !rec_log[0].end && !rec_any(MMU_NOTIFY_PROTECTION_PAGE)
-			  ? 0
-			  : 1);
+			      ? 0
+			      : 1);
 	rec_watch(false);
 	assert_int_equal(wait_for(pid), 0);
 	assert_int_equal(pairs(), 1);
@@ -430,18 +430,18 @@ static int setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(parent_has_the_pair),
-	    cmocka_unit_test(child_has_nothing),
-	    cmocka_unit_test(not_watched),
-	    cmocka_unit_test(watched_half_way),
-	    cmocka_unit_test(nested_in_a_handler),
-	    cmocka_unit_test(nested_unwatched),
-	    cmocka_unit_test(several_threads),
-	    cmocka_unit_test(fork_fails),
-	    cmocka_unit_test(without_memory),
-	    cmocka_unit_test(vfork_child_unmaps),
-	    cmocka_unit_test(spawned),
-	    cmocka_unit_test(handler_unmaps),
+		cmocka_unit_test(parent_has_the_pair),
+		cmocka_unit_test(child_has_nothing),
+		cmocka_unit_test(not_watched),
+		cmocka_unit_test(watched_half_way),
+		cmocka_unit_test(nested_in_a_handler),
+		cmocka_unit_test(nested_unwatched),
+		cmocka_unit_test(several_threads),
+		cmocka_unit_test(fork_fails),
+		cmocka_unit_test(without_memory),
+		cmocka_unit_test(vfork_child_unmaps),
+		cmocka_unit_test(spawned),
+		cmocka_unit_test(handler_unmaps),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -125,9 +125,9 @@ static void *map(size_t n)
 int main(int argc, char **argv)
 {
 	struct hmmu_mm_options options = {
-	    .size = sizeof(options),
-	    .sources = HMMU_SOURCE_HOOKS,
-	    .require = HMMU_BRACKETED,
+		.size = sizeof(options),
+		.sources = HMMU_SOURCE_HOOKS,
+		.require = HMMU_BRACKETED,
 	};
 	struct mm_struct *mm, *second;
 	void *p;

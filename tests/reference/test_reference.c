@@ -358,15 +358,15 @@ static void test_treap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_retry),
-	    cmocka_unit_test(test_block),
-	    cmocka_unit_test(test_wait),
-	    cmocka_unit_test(test_deferred_insert),
-	    cmocka_unit_test(test_insert_unwatched),
-	    cmocka_unit_test(test_deferred_remove),
-	    cmocka_unit_test(test_refused),
-	    cmocka_unit_test(test_bad_ranges),
-	    cmocka_unit_test(test_treap),
+		cmocka_unit_test(test_retry),
+		cmocka_unit_test(test_block),
+		cmocka_unit_test(test_wait),
+		cmocka_unit_test(test_deferred_insert),
+		cmocka_unit_test(test_insert_unwatched),
+		cmocka_unit_test(test_deferred_remove),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_bad_ranges),
+		cmocka_unit_test(test_treap),
 	};
 
 	return cmocka_run_group_tests_name("reference", tests, NULL, NULL);

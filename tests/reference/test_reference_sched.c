@@ -127,12 +127,12 @@ static void check(void)
 }
 
 static const struct sched_program program = {
-    .name = "the reference",
-    .names = {"invalidator", "invalidator", "reader", "comes and goes"},
-    .setup = set_up,
-    .threads = {change, change, reader, come_and_go},
-    .check = check,
-    .length = 200,
+	.name = "the reference",
+	.names = {"invalidator", "invalidator", "reader", "comes and goes"},
+	.setup = set_up,
+	.threads = {change, change, reader, come_and_go},
+	.check = check,
+	.length = 200,
 };
 
 static void test_right(void **state)
@@ -159,8 +159,8 @@ static void test_wrong(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_right),
-	    cmocka_unit_test(test_wrong),
+		cmocka_unit_test(test_right),
+		cmocka_unit_test(test_wrong),
 	};
 
 	return cmocka_run_group_tests_name("reference under the scheduler", tests, NULL, NULL);

@@ -592,10 +592,6 @@ static int run_planted(void)
 	for (int p = HMMU_PLANT_NONE + 1; p < HMMU_PLANT_NR; p++) {
 		struct sched_result res = {0};
 
-		/* Needs a store buffer: tests/litmus and models/relacy kill it. */
-		if (p == HMMU_PLANT_MARK_IGNORED)
-			continue;
-
 		hmmu_planted = (enum hmmu_plant)p;
 		if (killer[p])
 			sched_search(&res, killer[p], 1, SEEDS_PLANTED);

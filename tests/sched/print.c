@@ -18,12 +18,12 @@ extern const char __executable_start[];
 const char *sched_verdict_name(enum sched_verdict verdict)
 {
 	static const char *const names[] = {
-	    [SCHED_OK] = "ok",
-	    [SCHED_FAILED] = "assertion failed",
-	    [SCHED_DEADLOCK] = "deadlock",
-	    [SCHED_LIVELOCK] = "livelock",
-	    [SCHED_CRASHED] = "crashed",
-	    [SCHED_HUNG] = "hung",
+		[SCHED_OK] = "ok",
+		[SCHED_FAILED] = "assertion failed",
+		[SCHED_DEADLOCK] = "deadlock",
+		[SCHED_LIVELOCK] = "livelock",
+		[SCHED_CRASHED] = "crashed",
+		[SCHED_HUNG] = "hung",
 	};
 
 	return (unsigned int)verdict < sizeof(names) / sizeof(*names) ? names[verdict] : "?";

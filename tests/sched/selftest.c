@@ -213,24 +213,24 @@ static const struct {
 	struct sched_program program;
 	enum sched_verdict verdict;
 } cases[] = {
-    {PROGRAM("lost update", check_four, add_racy, add_racy), SCHED_FAILED},
-    {PROGRAM("atomic update", check_four, add_atomic, add_atomic), SCHED_OK},
-    {PROGRAM("locked update", check_six, add_locked, add_locked, add_locked), SCHED_OK},
-    {PROGRAM("lost wake-up", NULL, wait_broken, signal_ready), SCHED_DEADLOCK},
-    {PROGRAM("wake-up", NULL, wait_right, signal_ready), SCHED_OK},
-    {PROGRAM("one wake-up for two", NULL, wait_right, wait_right, signal_ready),
-     SCHED_DEADLOCK},
-    {PROGRAM("spurious wake-up", NULL, wait_credulous, signal_ready), SCHED_FAILED},
-    {PROGRAM("AB and BA", NULL, lock_ab, lock_ba), SCHED_DEADLOCK},
-    {PROGRAM("AB and AB", NULL, lock_ab, lock_ab, lock_ab), SCHED_OK},
-    {PROGRAM("nobody wakes", NULL, sleep_for_ever, nothing), SCHED_DEADLOCK},
-    {PROGRAM("spin", NULL, spin_for_flag, spin_for_flag, set_flag), SCHED_OK},
-    {PROGRAM("spin without relax", NULL, spin_hard, spin_hard, set_flag), SCHED_OK},
-    {PROGRAM("livelock", NULL, spin_for_flag, spin_hard), SCHED_LIVELOCK},
-    {PROGRAM("deadlines", check_four, wait_until, wait_until, wait_until, wait_until),
-     SCHED_OK},
-    {PROGRAM("depth three", NULL, deep_first, deep_second, deep_third), SCHED_FAILED},
-    {PROGRAM("crash", NULL, set_flag, crash), SCHED_CRASHED},
+	{PROGRAM("lost update", check_four, add_racy, add_racy), SCHED_FAILED},
+	{PROGRAM("atomic update", check_four, add_atomic, add_atomic), SCHED_OK},
+	{PROGRAM("locked update", check_six, add_locked, add_locked, add_locked), SCHED_OK},
+	{PROGRAM("lost wake-up", NULL, wait_broken, signal_ready), SCHED_DEADLOCK},
+	{PROGRAM("wake-up", NULL, wait_right, signal_ready), SCHED_OK},
+	{PROGRAM("one wake-up for two", NULL, wait_right, wait_right, signal_ready),
+	 SCHED_DEADLOCK},
+	{PROGRAM("spurious wake-up", NULL, wait_credulous, signal_ready), SCHED_FAILED},
+	{PROGRAM("AB and BA", NULL, lock_ab, lock_ba), SCHED_DEADLOCK},
+	{PROGRAM("AB and AB", NULL, lock_ab, lock_ab, lock_ab), SCHED_OK},
+	{PROGRAM("nobody wakes", NULL, sleep_for_ever, nothing), SCHED_DEADLOCK},
+	{PROGRAM("spin", NULL, spin_for_flag, spin_for_flag, set_flag), SCHED_OK},
+	{PROGRAM("spin without relax", NULL, spin_hard, spin_hard, set_flag), SCHED_OK},
+	{PROGRAM("livelock", NULL, spin_for_flag, spin_hard), SCHED_LIVELOCK},
+	{PROGRAM("deadlines", check_four, wait_until, wait_until, wait_until, wait_until),
+	 SCHED_OK},
+	{PROGRAM("depth three", NULL, deep_first, deep_second, deep_third), SCHED_FAILED},
+	{PROGRAM("crash", NULL, set_flag, crash), SCHED_CRASHED},
 };
 
 static void test_verdicts(void **state)
@@ -300,7 +300,7 @@ static void add_with_history(void *arg)
 static void test_replay_with_history(void **state)
 {
 	struct sched_program program =
-	    PROGRAM("with history", check_four, add_with_history, add_with_history);
+		PROGRAM("with history", check_four, add_with_history, add_with_history);
 	struct sched_result found, again;
 	char seed[32];
 
@@ -380,12 +380,12 @@ static void test_trace(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_verdicts),
-	    cmocka_unit_test(test_trace),
-	    cmocka_unit_test(test_replay_with_history),
-	    cmocka_unit_test(test_replay),
-	    cmocka_unit_test(test_variety),
-	    cmocka_unit_test(test_outside),
+		cmocka_unit_test(test_verdicts),
+		cmocka_unit_test(test_trace),
+		cmocka_unit_test(test_replay_with_history),
+		cmocka_unit_test(test_replay),
+		cmocka_unit_test(test_variety),
+		cmocka_unit_test(test_outside),
 	};
 
 	return cmocka_run_group_tests_name("sched", tests, NULL, NULL);

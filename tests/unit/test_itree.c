@@ -133,8 +133,8 @@ static void test_ascending_fills_leaves(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_random),
-	    cmocka_unit_test(test_ascending_fills_leaves),
+		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_ascending_fills_leaves),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

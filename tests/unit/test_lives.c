@@ -129,9 +129,9 @@ static int hear_start(struct mmu_notifier *n, const struct mmu_notifier_range *r
 }
 
 static const struct mmu_notifier_ops whole_ops = {
-    .invalidate_range_start = hear_start,
-    .alloc_notifier = alloc,
-    .free_notifier = free_it,
+	.invalidate_range_start = hear_start,
+	.alloc_notifier = alloc,
+	.free_notifier = free_it,
 };
 
 static void synchronize(struct hmmu_work *work)
@@ -263,14 +263,14 @@ static void test_insert_out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_no_sequence_comes_again),
-	    cmocka_unit_test(test_close_from_a_work),
-	    cmocka_unit_test(test_synchronize_from_a_work),
-	    cmocka_unit_test(test_put_then_close),
-	    cmocka_unit_test(test_close_while_open),
-	    cmocka_unit_test(test_close_while_open_hooks),
-	    cmocka_unit_test(test_errno_out_of_memory),
-	    cmocka_unit_test(test_insert_out_of_memory),
+		cmocka_unit_test(test_no_sequence_comes_again),
+		cmocka_unit_test(test_close_from_a_work),
+		cmocka_unit_test(test_synchronize_from_a_work),
+		cmocka_unit_test(test_put_then_close),
+		cmocka_unit_test(test_close_while_open),
+		cmocka_unit_test(test_close_while_open_hooks),
+		cmocka_unit_test(test_errno_out_of_memory),
+		cmocka_unit_test(test_insert_out_of_memory),
 	};
 
 	alarm(60);

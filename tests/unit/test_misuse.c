@@ -202,16 +202,16 @@ static void test_report_is_a_line(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(test_right_use),
-	    TEST(test_set_seq_forgotten),
-	    TEST(test_refused_though_blockable),
-	    TEST(test_removed_twice),
-	    TEST(test_removed_used),
-	    TEST(test_remove_in_callback),
-	    TEST(test_begin_in_callback),
-	    TEST(test_under_driver_lock),
-	    TEST(test_end_without_start),
-	    TEST(test_report_is_a_line),
+		TEST(test_right_use),
+		TEST(test_set_seq_forgotten),
+		TEST(test_refused_though_blockable),
+		TEST(test_removed_twice),
+		TEST(test_removed_used),
+		TEST(test_remove_in_callback),
+		TEST(test_begin_in_callback),
+		TEST(test_under_driver_lock),
+		TEST(test_end_without_start),
+		TEST(test_report_is_a_line),
 	};
 
 	hmmu_report_hook = hook;

@@ -113,8 +113,8 @@ static void test_the_probe_sees_writes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_reads_write_nothing),
-	    cmocka_unit_test(test_the_probe_sees_writes),
+		cmocka_unit_test(test_reads_write_nothing),
+		cmocka_unit_test(test_the_probe_sees_writes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

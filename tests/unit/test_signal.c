@@ -282,8 +282,9 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(test_insert_remove), TEST(test_watched), TEST(test_nonblock),
-	    TEST(test_unwatched),     TEST(test_whole),	  TEST(test_planted), TEST(test_many_in_one_hold),
+		TEST(test_insert_remove),    TEST(test_watched), TEST(test_nonblock),
+		TEST(test_unwatched),	     TEST(test_whole),	 TEST(test_planted),
+		TEST(test_many_in_one_hold),
 	};
 
 	alarm(60);

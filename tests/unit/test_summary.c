@@ -37,8 +37,8 @@ static void room(uint64_t start, uint64_t last)
 	}
 	while ((gib = hmmu_summary_missing(&mm->summary, start, last)) >= 0)
 		assert_true(
-		    hmmu_summary_give(&mm->summary, (unsigned long)gib,
-				      hmmu_map(sizeof(struct hmmu_summary_leaf), false)));
+			hmmu_summary_give(&mm->summary, (unsigned long)gib,
+					  hmmu_map(sizeof(struct hmmu_summary_leaf), false)));
 }
 
 static void add(uint64_t start, uint64_t last)
@@ -169,10 +169,10 @@ static void test_top_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_never_a_miss),
-	    cmocka_unit_test(test_gap_is_exact),
-	    cmocka_unit_test(test_heals),
-	    cmocka_unit_test(test_top_of_memory),
+		cmocka_unit_test(test_never_a_miss),
+		cmocka_unit_test(test_gap_is_exact),
+		cmocka_unit_test(test_heals),
+		cmocka_unit_test(test_top_of_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

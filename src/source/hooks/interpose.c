@@ -23,7 +23,7 @@
 /* One address under two names: ours, hidden, for the proof; libc's, exported. */
 #define EXPORT_AS(name, wrapper)      \
 	extern __typeof(wrapper) name \
-	    __attribute__((alias(#wrapper), visibility("default"), used))
+		__attribute__((alias(#wrapper), visibility("default"), used))
 
 int hmmu_interpose_munmap(void *addr, size_t len);
 void *hmmu_interpose_mmap(void *addr, size_t len, int prot, int flags, int fd, long offset);
@@ -94,14 +94,14 @@ EXPORT_AS(shmdt, hmmu_interpose_shmdt);
 EXPORT_AS(shmat, hmmu_interpose_shmat);
 
 void *const hmmu_interpose_wrappers[HMMU_HOOK_NR] = {
-    [HMMU_HOOK_MUNMAP] = (void *)hmmu_interpose_munmap,
-    [HMMU_HOOK_MMAP] = (void *)hmmu_interpose_mmap,
-    [HMMU_HOOK_MMAP64] = (void *)hmmu_interpose_mmap,
-    [HMMU_HOOK_MREMAP] = (void *)hmmu_interpose_mremap,
-    [HMMU_HOOK_MADVISE] = (void *)hmmu_interpose_madvise,
-    [HMMU_HOOK_MPROTECT] = (void *)hmmu_interpose_mprotect,
-    [HMMU_HOOK_BRK] = (void *)hmmu_interpose_brk,
-    [HMMU_HOOK_SBRK] = (void *)hmmu_interpose_sbrk,
-    [HMMU_HOOK_SHMDT] = (void *)hmmu_interpose_shmdt,
-    [HMMU_HOOK_SHMAT] = (void *)hmmu_interpose_shmat,
+	[HMMU_HOOK_MUNMAP] = (void *)hmmu_interpose_munmap,
+	[HMMU_HOOK_MMAP] = (void *)hmmu_interpose_mmap,
+	[HMMU_HOOK_MMAP64] = (void *)hmmu_interpose_mmap,
+	[HMMU_HOOK_MREMAP] = (void *)hmmu_interpose_mremap,
+	[HMMU_HOOK_MADVISE] = (void *)hmmu_interpose_madvise,
+	[HMMU_HOOK_MPROTECT] = (void *)hmmu_interpose_mprotect,
+	[HMMU_HOOK_BRK] = (void *)hmmu_interpose_brk,
+	[HMMU_HOOK_SBRK] = (void *)hmmu_interpose_sbrk,
+	[HMMU_HOOK_SHMDT] = (void *)hmmu_interpose_shmdt,
+	[HMMU_HOOK_SHMAT] = (void *)hmmu_interpose_shmat,
 };

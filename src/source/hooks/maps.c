@@ -15,8 +15,8 @@
 
 HMMU_HOOK bool hmmu_maps_open(struct hmmu_maps *maps)
 {
-	maps->fd =
-	    (int)hmmu_syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	maps->fd = (int)hmmu_syscall(SYS_openat, AT_FDCWD, "/proc/self/maps",
+				     O_RDONLY | O_CLOEXEC);
 	maps->pos = 0;
 	maps->len = 0;
 	maps->failed = maps->fd < 0;

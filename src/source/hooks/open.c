@@ -26,24 +26,25 @@
 
 #define HOOK(id, symbol, alias, operation, replace) \
 	[id] = {                                    \
-	    .name = symbol,                         \
-	    .internal = alias,                      \
-	    .op = operation,                        \
-	    .replacement = (void *)(replace),       \
-	    .why = "it was not opened",             \
+		.name = symbol,                     \
+		.internal = alias,                  \
+		.op = operation,                    \
+		.replacement = (void *)(replace),   \
+		.why = "it was not opened",         \
 	}
 
 struct hmmu_hook_info hmmu_hook_info[HMMU_HOOK_NR] = {
-    HOOK(HMMU_HOOK_MUNMAP, "munmap", "__munmap", HMMU_OP_MUNMAP, hmmu_hook_munmap),
-    HOOK(HMMU_HOOK_MMAP, "mmap", "__mmap", HMMU_OP_MMAP_FIXED, hmmu_hook_mmap),
-    HOOK(HMMU_HOOK_MMAP64, "mmap64", "__mmap", HMMU_OP_MMAP_FIXED, hmmu_hook_mmap),
-    HOOK(HMMU_HOOK_MREMAP, "mremap", NULL, HMMU_OP_MREMAP, hmmu_hook_mremap),
-    HOOK(HMMU_HOOK_MADVISE, "madvise", "__madvise", HMMU_OP_MADVISE, hmmu_hook_madvise),
-    HOOK(HMMU_HOOK_MPROTECT, "mprotect", "__mprotect", HMMU_OP_MPROTECT, hmmu_hook_mprotect),
-    HOOK(HMMU_HOOK_BRK, "brk", NULL, HMMU_OP_BRK, hmmu_hook_brk),
-    HOOK(HMMU_HOOK_SBRK, "sbrk", "__sbrk", HMMU_OP_BRK, hmmu_hook_sbrk),
-    HOOK(HMMU_HOOK_SHMDT, "shmdt", NULL, HMMU_OP_SHMDT, hmmu_hook_shmdt),
-    HOOK(HMMU_HOOK_SHMAT, "shmat", NULL, HMMU_OP_SHMAT_REMAP, hmmu_hook_shmat),
+	HOOK(HMMU_HOOK_MUNMAP, "munmap", "__munmap", HMMU_OP_MUNMAP, hmmu_hook_munmap),
+	HOOK(HMMU_HOOK_MMAP, "mmap", "__mmap", HMMU_OP_MMAP_FIXED, hmmu_hook_mmap),
+	HOOK(HMMU_HOOK_MMAP64, "mmap64", "__mmap", HMMU_OP_MMAP_FIXED, hmmu_hook_mmap),
+	HOOK(HMMU_HOOK_MREMAP, "mremap", NULL, HMMU_OP_MREMAP, hmmu_hook_mremap),
+	HOOK(HMMU_HOOK_MADVISE, "madvise", "__madvise", HMMU_OP_MADVISE, hmmu_hook_madvise),
+	HOOK(HMMU_HOOK_MPROTECT, "mprotect", "__mprotect", HMMU_OP_MPROTECT,
+	     hmmu_hook_mprotect),
+	HOOK(HMMU_HOOK_BRK, "brk", NULL, HMMU_OP_BRK, hmmu_hook_brk),
+	HOOK(HMMU_HOOK_SBRK, "sbrk", "__sbrk", HMMU_OP_BRK, hmmu_hook_sbrk),
+	HOOK(HMMU_HOOK_SHMDT, "shmdt", NULL, HMMU_OP_SHMDT, hmmu_hook_shmdt),
+	HOOK(HMMU_HOOK_SHMAT, "shmat", NULL, HMMU_OP_SHMAT_REMAP, hmmu_hook_shmat),
 };
 
 #ifdef HMMU_PLANT
@@ -167,10 +168,10 @@ static bool op_watched(unsigned int op, unsigned int caller)
 static struct hmmu_coverage cell(unsigned int op, unsigned int caller)
 {
 	struct hmmu_coverage c = {
-	    .operation = (uint16_t)op,
-	    .caller = (uint16_t)caller,
-	    .memory = HMMU_MEMORY_ANY,
-	    .exactness = HMMU_UNWATCHED,
+		.operation = (uint16_t)op,
+		.caller = (uint16_t)caller,
+		.memory = HMMU_MEMORY_ANY,
+		.exactness = HMMU_UNWATCHED,
 	};
 
 	if (caller == HMMU_CALLER_EXPLICIT) {
@@ -195,8 +196,8 @@ static int hooks_describe(struct hmmu_coverage *cells, size_t n)
 }
 
 const struct hmmu_source hmmu_source_hooks = {
-    .name = "hooks",
-    .bit = HMMU_SOURCE_HOOKS,
-    .open = hooks_open,
-    .describe = hooks_describe,
+	.name = "hooks",
+	.bit = HMMU_SOURCE_HOOKS,
+	.open = hooks_open,
+	.describe = hooks_describe,
 };

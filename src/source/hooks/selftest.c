@@ -134,7 +134,7 @@ static bool arrives(int i, void *fn)
 static uint32_t inner_missing(void)
 {
 	uint32_t expected =
-	    1u << HMMU_HOOK_MMAP | 1u << HMMU_HOOK_MREMAP | 1u << HMMU_HOOK_MUNMAP;
+		1u << HMMU_HOOK_MMAP | 1u << HMMU_HOOK_MREMAP | 1u << HMMU_HOOK_MUNMAP;
 	char *p, *q;
 	size_t word = sizeof(size_t);
 
@@ -184,8 +184,8 @@ static void test_sbrk(void)
 {
 	const struct hmmu_hook_info *brk = &hmmu_hook_info[HMMU_HOOK_BRK];
 	struct hmmu_hook_info *info = &hmmu_hook_info[HMMU_HOOK_SBRK];
-	bool direct =
-	    info->entry && brk->within && hmmu_patch_calls(info->entry, SBRK_CODE, brk->entry);
+	bool direct = info->entry && brk->within &&
+		      hmmu_patch_calls(info->entry, SBRK_CODE, brk->entry);
 	bool global = info->global == info->wrapper ? arrives(HMMU_HOOK_SBRK, info->wrapper)
 						    : direct && info->global == info->entry;
 
