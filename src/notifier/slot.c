@@ -48,11 +48,12 @@ bool hmmu_slot_search(struct mm_struct *mm, struct hmmu_inv *inv)
 	return false;
 }
 
-/* With the lock: ENDING -> FREE. The generation stays: the next claim adds to it. */
+/* With the lock: ENDING -> FREE. The generation stays: the next claim adds to it. Release,
+ * as hmmu_slot_release(). */
 void hmmu_slot_free(struct hmmu_inv *inv)
 {
-	hmmu_store_seqcst(&inv->mm->slots[inv->slot - 1].state,
-			  inv->slot_state - SLOT_OPEN + SLOT_FREE);
+	hmmu_store_release(&inv->mm->slots[inv->slot - 1].state,
+			   inv->slot_state - SLOT_OPEN + SLOT_FREE);
 }
 
 /* With the lock, @inv pinned: it is open and overlaps @who. */
@@ -60,12 +61,10 @@ static void attach_inv(struct hmmu_inv *inv, const struct hmmu_newcomer *who)
 {
 	if (inv->ending)
 		return;
-	if (inv->walked) {
-		if (who->id < inv->limit)
-			return; /* its walk counts us, or has */
-	} else if (who->id < inv->limit && !HMMU_PLANTED(NO_LIMIT)) {
+	/* Its walk, if it comes after this, is for those before us. (One that has begun has
+	 * a limit below our id: it was set under an earlier hold.) */
+	if (!inv->walked && who->id < inv->limit && !HMMU_PLANTED(NO_LIMIT))
 		inv->limit = who->id;
-	}
 	/* Release, as every store of begun: callbacks of a running walk may look. */
 	hmmu_store_release(who->count, hmmu_load_relaxed(who->count) + 1);
 }
