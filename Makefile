@@ -41,8 +41,10 @@ bench: all
 instructions: all
 	@ninja -C $(BUILD) instructions
 
-install: all
+# The prefix is settled before ninja runs: what is installed where is written then.
+install: $(BUILD)/build.ninja
 	@meson configure $(BUILD) --prefix=$(PREFIX) >/dev/null
+	@ninja -C $(BUILD)
 	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 format:
