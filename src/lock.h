@@ -3,9 +3,9 @@
  * lock.h - the one kind of lock hmmu has: short, unfair, futex-based.
  *
  * States (word): FREE nobody; HELD nobody sleeps; CONTENDED somebody may sleep.
- * The holder executes a bounded number of instructions: no system call, no
- * allocation, no callback, no wait. That is why a non-blocking start may spin
- * for it (hmmu_lock_spin) and still keep G4.
+ * mm->lock's holder executes a bounded number of instructions: no system call but
+ * insert's membarrier (slot.c), no allocation, no callback, no wait. That is why a non-blocking
+ * start may spin for it (hmmu_lock_spin) and still keep G4.
  *
  * A signal handler may interrupt the holder and change memory, so the thread
  * says in thread-local storage which mm's lock it holds (tls.h); start looks

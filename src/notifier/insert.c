@@ -77,22 +77,18 @@ static int make_room(struct mm_struct *mm, uint64_t start, uint64_t last)
 }
 
 /* With the lock: the store half of G2's pair. */
-static void announce(struct mm_struct *mm, uint64_t start, uint64_t last)
+static void announce(struct mm_struct *mm, const struct hmmu_sub *sub)
 {
-	unsigned int level = hmmu_summary_level(start, last);
-
-	hmmu_summary_add(&mm->summary, start, last);
-	if (mm->level_subs[level]++ == 0)
-		hmmu_or_seqcst(&mm->gate, 1ULL << level);
+	hmmu_summary_add(&mm->summary, sub->start, sub->last);
+	if (mm->level_subs[sub->level]++ == 0)
+		hmmu_or_seqcst(&mm->gate, 1ULL << sub->level);
 }
 
-static void withdraw(struct mm_struct *mm, uint64_t start, uint64_t last)
+static void withdraw(struct mm_struct *mm, const struct hmmu_sub *sub)
 {
-	unsigned int level = hmmu_summary_level(start, last);
-
-	hmmu_summary_del(&mm->summary, start, last);
-	if (--mm->level_subs[level] == 0)
-		hmmu_and_seqcst(&mm->gate, ~(1ULL << level));
+	hmmu_summary_del(&mm->summary, sub->start, sub->last);
+	if (--mm->level_subs[sub->level] == 0)
+		hmmu_and_seqcst(&mm->gate, ~(1ULL << sub->level));
 }
 
 static void init_sub(struct hmmu_sub *sub, struct mm_struct *mm, struct hmmu_newcomer *who,
@@ -144,10 +140,11 @@ HMMU_EXPORT int mmu_interval_notifier_insert(struct mmu_interval_notifier *pub,
 	ret = make_room(mm, start, who.last);
 	if (ret)
 		goto out;
-	announce(mm, start, who.last);
-	hmmu_settle_busy(mm);
+	/* From here to the end under one hold: seen whole or not at all. */
 	if (!HMMU_PLANTED(SCAN_BEFORE_PUBLISH))
 		init_sub(sub, mm, &who, ops);
+	announce(mm, sub);
+	hmmu_settle_busy(mm);
 	hmmu_itree_insert(&mm->tree, key_of(sub), sub->last);
 	mm->nsubs++;
 	if (!HMMU_PLANTED(SCAN_BEFORE_PUBLISH))
@@ -189,7 +186,7 @@ HMMU_EXPORT void mmu_interval_notifier_remove(struct mmu_interval_notifier *pub)
 		hmmu_event_wait(mm, still_open, sub);
 	hmmu_mm_lock(mm);
 	hmmu_itree_remove(&mm->tree, key_of(sub));
-	withdraw(mm, sub->start, sub->last);
+	withdraw(mm, sub);
 	mm->nsubs--;
 	/* Pairs with the load in walk_call(): G3's Dekker pair. */
 	hmmu_add_seqcst(&mm->removals, 1);

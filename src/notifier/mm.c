@@ -51,7 +51,7 @@ void hmmu_mm_unlock(struct mm_struct *mm)
 	hmmu_signal_fence();
 }
 
-void hmmu_mm_lost(struct mm_struct *mm)
+static void tell_lost(struct mm_struct *mm)
 {
 	struct mmu_notifier_range range;
 
@@ -71,7 +71,7 @@ void hmmu_mm_deliver_lost(struct mm_struct *mm)
 
 	if (!owed)
 		return;
-	hmmu_mm_lost(mm);
+	tell_lost(mm);
 	/* Pairs with the loads of epoch in read.c. */
 	hmmu_add_seqcst(&mm->epoch, owed * EPOCH_CLEAR);
 	hmmu_event_signal(mm);

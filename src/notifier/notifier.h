@@ -36,7 +36,7 @@
  *	start					insert (mm->lock held)
  *	slot.state = BUSY	[seqcst RMW]	summary |= my cells	[seqcst RMW]
  *	slot.range = ...; state = OPEN		any slot BUSY: membarrier (slot.c)
- *	load summary		[seqcst]		id; into the tree
+ *	load summary		[seqcst]	into the tree
  *	  sees cells: lock, walk the tree	each slot OPEN and mine: [seqcst]
  *						  count myself, mark ATTACHED
  *	  else: nobody			[Required: one of the two counts it]
@@ -85,8 +85,8 @@
  * whatever was in flight in the parent.
  *
  * LOCKS: mm->lock nests inside everything and nothing nests inside it: no callback,
- * no system call but the futex's own, no driver lock. Open and close are serialised
- * by the instance's lock (instance.h), outside mm->lock.
+ * no system call but the futex's own and insert's membarrier, no driver lock. Open and close
+ *are serialised by the instance's lock (instance.h), outside mm->lock.
  */
 #ifndef HMMU_NOTIFIER_H
 #define HMMU_NOTIFIER_H
@@ -117,8 +117,8 @@ enum hmmu_slot_kind {
 
 struct hmmu_slot {
 	uint64_t state; /* generation | flag | kind */
-	/* Release stores while BUSY; valid while OPEN; readers look at state before
-	 * and after. */
+	/* Release stores while BUSY; valid while OPEN, if the state is still the same
+	 * when it is ATTACHED. */
 	uint64_t start;
 	uint64_t last;
 	struct hmmu_inv *inv; /* safe to follow with mm->lock held and ATTACHED set */
@@ -263,7 +263,6 @@ _Static_assert(EPOCH_UNDECIDED == 0xffffff, "ABI: the mm's first word");
 void hmmu_mm_lock(struct mm_struct *mm);
 void hmmu_mm_lock_nonblock(struct mm_struct *mm);
 void hmmu_mm_unlock(struct mm_struct *mm);
-void hmmu_mm_lost(struct mm_struct *mm);
 /* Without a lock, where callbacks may run: what signal handlers left. */
 void hmmu_mm_deliver_lost(struct mm_struct *mm);
 

@@ -115,6 +115,15 @@ static void wait_a_little(void)
 #endif
 }
 
+/* Is the use of @slot that was @seen still going on? */
+static bool in_use(const struct hmmu_slot *slot, uint64_t seen)
+{
+	uint64_t state = hmmu_load_seqcst(&slot->state);
+
+	return (state & SLOT_KIND) != SLOT_FREE &&
+	       state / SLOT_GENERATION == seen / SLOT_GENERATION;
+}
+
 /* Until every change that is in flight now is over. */
 static void wait_open(struct hmmu_instance *inst)
 {
@@ -127,10 +136,7 @@ static void wait_open(struct hmmu_instance *inst)
 		/* Pairs with the claim in enter_anchor(). */
 		uint64_t seen = hmmu_load_seqcst(&anchor->slots[i].state);
 
-		while ((seen & SLOT_KIND) != SLOT_FREE &&
-		       hmmu_load_seqcst(&anchor->slots[i].state) / SLOT_GENERATION ==
-			       seen / SLOT_GENERATION &&
-		       (hmmu_load_seqcst(&anchor->slots[i].state) & SLOT_KIND) != SLOT_FREE)
+		while (in_use(&anchor->slots[i], seen))
 			wait_a_little();
 	}
 	while (hmmu_load_seqcst(&inst->crowd))
