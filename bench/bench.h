@@ -60,6 +60,9 @@ struct options {
 	int rounds;
 	size_t many; /* subscriptions of the largest world */
 	const char *only;
+	const char *results; /* directories, or NULL */
+	const char *plots;
+	const char *loads; /* where the recordings are */
 };
 
 extern struct options options;
@@ -84,6 +87,19 @@ struct batch {
 };
 /* Fills line->hmmu and, if base, ->base, ->ratio and ->more. */
 void measure(struct line *line, struct batch *hmmu, struct batch *base);
+/* The same in @rounds at most: for what takes long. */
+#define FEW_ROUNDS 15
+void measure_in(int rounds, struct line *line, struct batch *hmmu, struct batch *base);
+/* More than two in turns, each beginning as often: the times of each, and what each takes
+ * divided by what the first takes, round by round. */
+#define MAX_SIDES 8
+void measure_sides(struct batch *const sides[], size_t n, struct stat *time,
+		   struct stat *ratio);
+
+/* machine.c */
+/* A bare system call; sets getppid_ns. */
+struct stat measure_getppid(void);
+struct stat measure_locked(void); /* two locked instructions */
 void measure_machine(void);
 
 /* report.c */
@@ -93,11 +109,39 @@ struct line line_of(const char *group, const char *fmt, ...)
 void goal(struct line *line, enum goal goal, double value);
 void report(const struct line *line); /* prints the row, keeps it for JSON */
 void report_head(void);
-int report_end(void); /* the JSON object; 0 or 1 */
+/* All of them so far; the closing line: how many goals were missed. */
+const struct line *report_lines(int *n);
+int report_sum(void);
+void figure(double value, char *text, size_t size); /* "4.71", "12.34 ms" */
+
+bool goal_reached(const struct line *line);
+bool goal_reached_as_stated(const struct line *line);
+void goal_text(const struct line *line, char *text, size_t size);
+
+/* facts.c: of this machine, now; words for people. */
+#define FACTS 10
+struct fact {
+	const char *name;
+	char value[128];
+};
+size_t facts(struct fact *fact); /* FACTS of them at most; how many */
+/* "2026-11-23-some-cpu-2": what results of this machine and day are called. */
+void facts_slug(char *text, size_t size);
+
+/* json.c: the same as the table, to --results and with --json to standard output. 0 or 1 */
+int json_end(int missed);
+/* plots.c: --plots, an SVG for each group; without gnuplot a word */
+void plots(const char *directory);
 
 /* The groups */
 void bench_core(void);
 void bench_storm(void);
 void bench_hooks(void);
+void bench_sources(void);
+void bench_devmem(void);
+void bench_regcache(void);
+void bench_hmm(void);
+void bench_mirror(void);
+void bench_loads(void);
 
 #endif /* HMMU_BENCH_H */

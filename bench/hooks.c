@@ -4,13 +4,11 @@
  * one that watches itself through hooks, told in turns by pipe to make so many calls.
  * They are the same process but for the hooks: same addresses, same heap.
  */
-#include "bench.h"
+#include "child.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <hmmu/mmu_notifier.h>
@@ -20,24 +18,17 @@
 #define WATCHED (1ul << 36)
 #define SUBSCRIPTIONS 1000
 
-enum operation { UNWATCHED, UNWATCHED_TOUCHED, WATCHED_ONE, OPERATIONS };
-
-struct order {
-	enum operation operation;
-	uint64_t iters;
+enum operation {
+	UNWATCHED,
+	UNWATCHED_TOUCHED,
+	WATCHED_ONE,
+	/* Not the mean: what one munmap in so many takes at least. */
+	LATENCY_P50,
+	LATENCY_P99,
+	LATENCY_P999,
+	OPERATIONS
 };
-
-struct child {
-	pid_t pid;
-	int orders;
-	int answers;
-	bool hooked;
-};
-
-struct job {
-	struct child *child;
-	enum operation operation;
-};
+#define SAMPLES_EACH 20 /* of a latency, for each operation of the batch */
 
 /* ---- in the child ---- */
 
@@ -90,6 +81,32 @@ static void map_and_unmap(enum operation operation, void *hint, size_t size)
 		die("bench: munmap");
 }
 
+/* A percentile of munmap, watched, times the operations: the mean of the batch is it. */
+static double latency(const struct order *order)
+{
+	static const double p[OPERATIONS] = {
+		[LATENCY_P50] = 0.5, [LATENCY_P99] = 0.99, [LATENCY_P999] = 0.999};
+	size_t n = order->iters * SAMPLES_EACH;
+	double *ns = malloc(n * sizeof(*ns)), result;
+
+	if (!ns)
+		die("bench: malloc");
+	for (size_t i = 0; i < n; i++) {
+		char *page = mmap((void *)WATCHED, PAGE, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (page != (char *)WATCHED)
+			die("bench: mmap");
+		ns[i] = now_ns();
+		if (munmap(page, PAGE))
+			die("bench: munmap");
+		ns[i] = now_ns() - ns[i];
+	}
+	result = percentile(ns, n, p[order->operation]) * (double)order->iters;
+	free(ns);
+	return result;
+}
+
 static double carry_out(const struct order *order, bool hooked)
 {
 	size_t size = order->operation == UNWATCHED_TOUCHED ? 16 * PAGE : PAGE;
@@ -98,7 +115,7 @@ static double carry_out(const struct order *order, bool hooked)
 	double from = now_ns(), ns;
 
 	for (uint64_t i = 0; i < order->iters; i++)
-		map_and_unmap(order->operation, hint, size);
+		map_and_unmap((enum operation)order->operation, hint, size);
 	ns = now_ns() - from;
 	expected = hooked && order->operation == WATCHED_ONE ? order->iters : 0;
 	if (callbacks - before != expected) {
@@ -109,78 +126,19 @@ static double carry_out(const struct order *order, bool hooked)
 	return ns;
 }
 
-static void child_main(int orders, int answers, bool hooked)
+static int set_up(const void *arg)
 {
-	double answer = hooked ? watch() : 0;
-	struct order order;
+	return *(const bool *)arg ? watch() : 0;
+}
 
-	if (write(answers, &answer, sizeof(answer)) != sizeof(answer) || answer < 0)
-		_exit(0);
-	while (read(orders, &order, sizeof(order)) == sizeof(order)) {
-		answer = carry_out(&order, hooked);
-		if (write(answers, &answer, sizeof(answer)) != sizeof(answer))
-			break;
-	}
-	_exit(0);
+static double obey(const void *arg, const struct order *order)
+{
+	if (order->operation >= LATENCY_P50)
+		return latency(order);
+	return carry_out(order, *(const bool *)arg);
 }
 
 /* ---- in the parent ---- */
-
-static double ask(struct child *child, enum operation operation, uint64_t iters)
-{
-	struct order order = {operation, iters};
-	double answer;
-
-	if (write(child->orders, &order, sizeof(order)) != sizeof(order) ||
-	    read(child->answers, &answer, sizeof(answer)) != sizeof(answer)) {
-		fprintf(stderr, "bench: the %s child is gone\n",
-			child->hooked ? "hooked" : "plain");
-		exit(1);
-	}
-	return answer;
-}
-
-static double time_child(struct batch *batch, uint64_t iters)
-{
-	const struct job *job = batch->arg;
-
-	return ask(job->child, job->operation, iters);
-}
-
-/* 0, or the -errno with which the child could not watch itself. */
-static int spawn(struct child *child, bool hooked)
-{
-	int orders[2], answers[2];
-	double answer;
-
-	child->hooked = hooked;
-	if (pipe(orders) || pipe(answers))
-		return -errno;
-	fflush(NULL);
-	child->pid = fork();
-	if (child->pid < 0)
-		return -errno;
-	if (!child->pid) {
-		close(orders[1]);
-		close(answers[0]);
-		child_main(orders[0], answers[1], hooked);
-	}
-	close(orders[0]);
-	close(answers[1]);
-	child->orders = orders[1];
-	child->answers = answers[0];
-	if (read(child->answers, &answer, sizeof(answer)) != sizeof(answer))
-		return -EIO;
-	return (int)answer;
-}
-
-static void end_child(struct child *child)
-{
-	close(child->orders);
-	close(child->answers);
-	if (child->pid > 0)
-		waitpid(child->pid, NULL, 0);
-}
 
 static const struct {
 	const char *name;
@@ -190,6 +148,9 @@ static const struct {
 	[UNWATCHED] = {"mmap + munmap, unwatched, a page", GOAL_TIMES, 1.05},
 	[UNWATCHED_TOUCHED] = {"... unwatched, 16 pages written", GOAL_TIMES, 1.05},
 	[WATCHED_ONE] = {"... watched, one callback", GOAL_MORE, 1000},
+	[LATENCY_P50] = {"munmap as its thread sees it, watched: p50", GOAL_NONE, 0},
+	[LATENCY_P99] = {"... p99", GOAL_NONE, 0},
+	[LATENCY_P999] = {"... p99.9", GOAL_NONE, 0},
 };
 
 static struct line hook_line(enum operation operation)
@@ -204,26 +165,30 @@ static struct line hook_line(enum operation operation)
 static void compare(struct child *plain, struct child *hooked, enum operation operation)
 {
 	struct line line = hook_line(operation);
-	struct job jobs[2] = {{hooked, operation}, {plain, operation}};
-	struct batch a = {.time = time_child, .arg = &jobs[0]};
-	struct batch b = {.time = time_child, .arg = &jobs[1]};
+	struct job jobs[2] = {{hooked, (int)operation}, {plain, (int)operation}};
+	struct batch a = {.time = child_time, .arg = &jobs[0]};
+	struct batch b = {.time = child_time, .arg = &jobs[1]};
 
 	if (!wanted(line.group, line.name))
 		return;
-	measure(&line, &a, &b);
+	if (operation >= LATENCY_P50)
+		measure_in(FEW_ROUNDS, &line, &a, &b);
+	else
+		measure(&line, &a, &b);
 	report(&line);
 }
 
 void bench_hooks(void)
 {
-	struct child plain = {.orders = -1, .answers = -1}, hooked = plain;
-	int err = spawn(&plain, false);
+	static const bool no = false, yes = true;
+	struct child plain, hooked;
+	int err = child_spawn(&plain, "plain", set_up, obey, &no);
 
 	if (err) {
 		fprintf(stderr, "bench: %s\n", strerror(-err));
 		return;
 	}
-	err = spawn(&hooked, true);
+	err = child_spawn(&hooked, "hooked", set_up, obey, &yes);
 	for (int i = 0; i < OPERATIONS; i++) {
 		struct line line = hook_line((enum operation)i);
 
@@ -237,6 +202,6 @@ void bench_hooks(void)
 		snprintf(line.note, sizeof(line.note), "hooks: %s", strerror(-err));
 		report(&line);
 	}
-	end_child(&hooked);
-	end_child(&plain);
+	child_end(&hooked);
+	child_end(&plain);
 }

@@ -10,10 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct options options = {.rounds = 51, .many = 1000000};
+struct options options = {.rounds = 51, .many = 1000000, .loads = LOADS};
 
 static const char usage[] =
-	"usage: hmmu-bench [--json] [--quick] [--rounds N] [--subscriptions N] [--only WORD]\n";
+	"usage: hmmu-bench [--json] [--quick] [--rounds N] [--subscriptions N] [--only WORD]\n"
+	"		  [--loads DIRECTORY] [--results DIRECTORY] [--plots DIRECTORY]\n"
+	"--only: rows with WORD in the name of their group or in their own; loads: only the\n"
+	"	recordings of programs, replayed: *.rec.gz or *.rec of --loads "
+	"(bench/record.sh)\n";
 
 static int bad(const char *option, const char *value)
 {
@@ -39,6 +43,9 @@ static int parse(int argc, char **argv)
 		{"rounds", required_argument, NULL, 'r'},
 		{"subscriptions", required_argument, NULL, 'n'},
 		{"only", required_argument, NULL, 'o'},
+		{"loads", required_argument, NULL, 'l'},
+		{"results", required_argument, NULL, 'R'},
+		{"plots", required_argument, NULL, 'p'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
@@ -69,6 +76,15 @@ static int parse(int argc, char **argv)
 		case 'o':
 			options.only = optarg;
 			break;
+		case 'R':
+			options.results = optarg;
+			break;
+		case 'p':
+			options.plots = optarg;
+			break;
+		case 'l':
+			options.loads = optarg;
+			break;
 		case 'h':
 			fputs(usage, stdout);
 			exit(0);
@@ -79,22 +95,37 @@ static int parse(int argc, char **argv)
 	return optind < argc ? bad(argv[optind], NULL) : 0;
 }
 
+static void groups(void)
+{
+	/* First: they fork, and want a process without a large heap. */
+	bench_hooks();
+	bench_sources();
+	bench_devmem();
+	bench_core();
+	bench_storm();
+	bench_regcache();
+	bench_hmm();
+	bench_mirror();
+}
+
 int main(int argc, char **argv)
 {
-	int err = parse(argc, argv);
+	int err = parse(argc, argv), missed;
 
 	if (err)
 		return err;
 #ifndef HAVE_CJSON
-	if (options.json)
-		return bad("--json", "(built without libcjson)");
+	if (options.json || options.results)
+		return bad("--json, --results", "(built without libcjson)");
 #endif
 	pin(0);
 	report_head();
 	measure_machine();
-	/* First: they fork, and want a process without a large heap. */
-	bench_hooks();
-	bench_core();
-	bench_storm();
-	return report_end();
+	if (!options.only || strcmp(options.only, "loads") != 0)
+		groups();
+	bench_loads();
+	missed = report_sum();
+	if (options.plots)
+		plots(options.plots);
+	return json_end(missed);
 }

@@ -6,11 +6,8 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <hmmu/mmu_notifier.h>
 
 double getppid_ns;
 
@@ -144,73 +141,34 @@ void measure(struct line *line, struct batch *hmmu, struct batch *base)
 	line->more = stat_of(more, n);
 }
 
-static void run_getppid(void *arg, uint64_t iters)
+void measure_in(int rounds, struct line *line, struct batch *hmmu, struct batch *base)
 {
-	for (uint64_t i = 0; i < iters; i++)
-		syscall(SYS_getppid);
+	int all = options.rounds;
+
+	if (rounds < all)
+		options.rounds = rounds;
+	measure(line, hmmu, base);
+	options.rounds = all;
 }
 
-static void run_nothing(void *arg, uint64_t iters)
+void measure_sides(struct batch *const sides[], size_t n, struct stat *time, struct stat *ratio)
 {
-	for (uint64_t i = 0; i < iters; i++)
-		__asm__ volatile("" ::: "memory");
-}
+	static double ns[MAX_SIDES][MAX_ROUNDS], times[MAX_SIDES][MAX_ROUNDS];
+	size_t rounds = (size_t)options.rounds;
 
-/* Two functions of the library that do nothing in a release build. */
-static void run_calls(void *arg, uint64_t iters)
-{
-	for (uint64_t i = 0; i < iters; i++) {
-		hmmu_driver_lock_acquired(arg);
-		hmmu_driver_lock_released(arg);
+	for (size_t i = 0; i < n; i++)
+		calibrate(sides[i]);
+	for (size_t round = 0; round < rounds; round++) {
+		for (size_t i = 0; i < n; i++) {
+			size_t side = (round + (round % 2 ? n - i : i)) % n;
+
+			ns[side][round] = one_batch(sides[side]);
+		}
+		for (size_t i = 0; i < n; i++)
+			times[i][round] = ns[i][round] / ns[0][round];
 	}
-}
-
-static void run_clock(void *arg, uint64_t iters)
-{
-	for (uint64_t i = 0; i < iters; i++)
-		now_ns();
-}
-
-static void run_locked(void *arg, uint64_t iters)
-{
-	static uint64_t word;
-
-	/* The order is the machine's: any read-modify-write is locked on x86-64. */
-	for (uint64_t i = 0; i < iters; i++) {
-		__atomic_fetch_add(&word, 1, __ATOMIC_SEQ_CST);
-		__atomic_fetch_add(&word, 1, __ATOMIC_SEQ_CST);
+	for (size_t i = 0; i < n; i++) {
+		time[i] = stat_of(ns[i], rounds);
+		ratio[i] = stat_of(times[i], rounds);
 	}
-}
-
-void measure_machine(void)
-{
-	struct batch locked = {.run = run_locked};
-	struct batch getppid_batch = {.run = run_getppid};
-	struct batch nothing = {.run = run_nothing};
-	struct batch calls = {.run = run_calls};
-	struct batch clock = {.run = run_clock};
-	struct line line = line_of("machine", "getppid(), a bare system call");
-
-	measure(&line, &getppid_batch, NULL);
-	getppid_ns = line.hmmu.median;
-	snprintf(line.note, sizeof(line.note), "goals in ns are scaled by %.2f",
-		 getppid_ns / GETPPID_NS);
-	report(&line);
-	line = line_of("machine", "empty loop");
-	measure(&line, &nothing, NULL);
-	snprintf(line.note, sizeof(line.note), "the floor of all loops; not subtracted");
-	report(&line);
-	line = line_of("machine", "two empty calls of the library");
-	measure(&line, &calls, NULL);
-	snprintf(line.note, sizeof(line.note), "the floor of a pair; not subtracted");
-	report(&line);
-	line = line_of("machine", "two locked instructions");
-	measure(&line, &locked, NULL);
-	snprintf(line.note, sizeof(line.note), "the floor of start + end; not subtracted");
-	report(&line);
-	line = line_of("machine", "reading the clock");
-	measure(&line, &clock, NULL);
-	snprintf(line.note, sizeof(line.note),
-		 "in each sample of a percentile; not subtracted");
-	report(&line);
 }

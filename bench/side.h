@@ -33,16 +33,36 @@ struct job {
 	uint64_t callbacks;   /* expected of each operation; checked */
 };
 
+/* [start, end): a change that is replayed, or what is subscribed to. */
+struct extent {
+	unsigned long start, end;
+};
+
+#define READ_HOT 16 /* no world that is replayed has fewer subscriptions */
+
+/* Changes, in turn and over again. */
+struct replay {
+	struct world *world;
+	const struct extent *changes;
+	size_t n;
+	size_t next;	    /* the one that comes */
+	size_t reads;	    /* after each: read_begin + read_retry, of READ_HOT in turn */
+	uint64_t callbacks; /* so far */
+};
+
 struct side {
 	const char *name;
 	struct world *(*make)(size_t n, unsigned long length);
+	/* Exactly these; no loop but replay() goes over them. */
+	struct world *(*make_of)(const struct extent *extents, size_t n);
 	void (*drop)(struct world *world);
-	/* All are batch_fn: arg is a struct job. */
+	/* All are batch_fn: arg is a struct job, but where it says another. */
 	void (*read)(void *job, uint64_t iters);    /* read_begin + read_retry */
 	void (*bracket)(void *job, uint64_t iters); /* init + start + end, one range */
 	void (*bracket_random)(void *job, uint64_t iters);
 	void (*churn)(void *job, uint64_t iters); /* insert + remove near by */
 	void (*churn_random)(void *job, uint64_t iters);
+	void (*replay)(void *replay, uint64_t iters); /* arg is a struct replay */
 	/* storm.c */
 	void (*storm)(struct world *world, struct storm *storm);
 	void (*storm_read)(struct world *world, struct storm *storm);
@@ -54,6 +74,7 @@ struct side {
 };
 
 extern const struct side side_hmmu, side_reference;
+extern const struct side side_tree; /* loads/: make_of, drop, replay */
 
 /*
  * A storm: one thread keeps invalidations of watched ranges open without a pause,

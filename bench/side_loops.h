@@ -79,7 +79,7 @@ static void shuffle(struct world *world)
 	}
 }
 
-static struct world *make(size_t n, unsigned long length)
+static struct world *make_empty(size_t n, unsigned long length)
 {
 	struct world *world = calloc(1, sizeof(*world));
 	int err;
@@ -96,6 +96,28 @@ static struct world *make(size_t n, unsigned long length)
 	world->grown = -resident_bytes();
 	err = OPEN(&world->mm);
 	check(!err, "open");
+	return world;
+}
+
+static struct world *make_of(const struct extent *extents, size_t n)
+{
+	struct world *world = make_empty(n, 0);
+
+	for (size_t i = 0; i < n; i++) {
+		const struct extent *extent = &extents[world->at[i]];
+		int err = INSERT(&world->entries[i].sub, world->mm, extent->start,
+				 extent->end - extent->start, &ops);
+
+		check(!err, "insert");
+	}
+	return world;
+}
+
+static struct world *make(size_t n, unsigned long length)
+{
+	struct world *world = make_empty(n, length);
+	int err;
+
 	for (size_t i = 0; i < n; i++) {
 		/* An order of its own: 7919 is prime and no factor of any n used. */
 		size_t where = i * 7919 % n;
@@ -161,6 +183,40 @@ static void loop_bracket(void *arg, uint64_t iters)
 static void loop_bracket_random(void *arg, uint64_t iters)
 {
 	bracket(arg, iters, true);
+}
+
+static uint64_t read_hot(struct world *world, size_t reads)
+{
+	uint64_t collided = 0;
+
+	for (size_t i = 0; i < reads; i++) {
+		SUB *sub = &world->entries[i % READ_HOT].sub;
+		unsigned long seq = READ_BEGIN(sub);
+
+		collided += READ_RETRY(sub, seq);
+	}
+	return collided;
+}
+
+static void loop_replay(void *arg, uint64_t iters)
+{
+	struct replay *replay = arg;
+	uint64_t before = callbacks, failed = 0;
+	size_t next = replay->next;
+	RANGE range;
+
+	for (uint64_t i = 0; i < iters; i++) {
+		const struct extent *change = &replay->changes[next];
+
+		next = next + 1 == replay->n ? 0 : next + 1;
+		RANGE_INIT(&range, replay->world->mm, change->start, change->end);
+		failed += START(&range) != 0;
+		END(&range);
+		failed += read_hot(replay->world, replay->reads);
+	}
+	replay->next = next;
+	replay->callbacks += callbacks - before;
+	check(!failed, "a start failed, or a read collided");
 }
 
 /* Near by: within 64 places of one that stays. */
@@ -272,12 +328,14 @@ static void loop_storm_churn(struct world *world, struct storm *storm)
 const struct side SIDE = {
 	.name = SIDE_NAME,
 	.make = make,
+	.make_of = make_of,
 	.drop = drop,
 	.read = loop_read,
 	.bracket = loop_bracket,
 	.bracket_random = loop_bracket_random,
 	.churn = loop_churn,
 	.churn_random = loop_churn_random,
+	.replay = loop_replay,
 	.storm = loop_storm,
 	.storm_read = loop_storm_read,
 	.storm_churn = loop_storm_churn,

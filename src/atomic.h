@@ -19,50 +19,79 @@
 #include <stdint.h>
 
 #ifdef HMMU_SCHED
-/* Any other thread may run before this access. */
-void hmmu_sched_point(void);
+/* Any other thread may run before this access of *at. */
+void hmmu_sched_point(const volatile void *at, bool writes);
 /* This thread can do nothing useful until another one has run. */
 void hmmu_sched_relax(void);
-#else
-static inline void hmmu_sched_point(void)
-{
-}
 
+/* The value first: an access inside it is a point of its own, an earlier one.
+ * (Numbered, for they nest, and no name may hide another.) */
+#define HMMU_GET_(p, fn, ...) HMMU_GET_AT_(__COUNTER__, p, fn, __VA_ARGS__)
+#define HMMU_GET_AT_(id, p, fn, ...) HMMU_GET_BY_(id, p, fn, __VA_ARGS__)
+#define HMMU_GET_BY_(id, p, fn, ...)             \
+	({                                       \
+		__typeof__(p) p_##id = (p);      \
+		hmmu_sched_point(p_##id, false); \
+		fn(p_##id, __VA_ARGS__);         \
+	})
+#define HMMU_SET_(p, v, fn, ...) HMMU_SET_AT_(__COUNTER__, p, v, fn, __VA_ARGS__)
+#define HMMU_SET_AT_(id, p, v, fn, ...) HMMU_SET_BY_(id, p, v, fn, __VA_ARGS__)
+#define HMMU_SET_BY_(id, p, v, fn, ...)          \
+	({                                       \
+		__typeof__(p) p_##id = (p);      \
+		__typeof__(*(p)) v_##id = (v);   \
+		hmmu_sched_point(p_##id, true);  \
+		fn(p_##id, v_##id, __VA_ARGS__); \
+	})
+#define HMMU_CAS_(p, expected, v, ...) HMMU_SET_(p, v, HMMU_CAS_OP_, expected, __VA_ARGS__)
+#else
 static inline void hmmu_sched_relax(void)
 {
 }
+
+#define HMMU_GET_(p, fn, ...) ({ fn((p), __VA_ARGS__); })
+#define HMMU_SET_(p, v, fn, ...) ({ fn((p), (v), __VA_ARGS__); })
+#define HMMU_CAS_(p, expected, v, ...) HMMU_CAS_OP_(p, v, expected, __VA_ARGS__)
 #endif
 
-#define HMMU_AT_(op)                \
-	({                          \
-		hmmu_sched_point(); \
-		(op);               \
-	})
+#define HMMU_CAS_OP_(p, v, expected, ...) \
+	__atomic_compare_exchange_n((p), (expected), (v), false, __VA_ARGS__)
 
-#define hmmu_load_relaxed(p) HMMU_AT_(__atomic_load_n((p), __ATOMIC_RELAXED))
-#define hmmu_load_acquire(p) HMMU_AT_(__atomic_load_n((p), __ATOMIC_ACQUIRE))
-#define hmmu_load_seqcst(p) HMMU_AT_(__atomic_load_n((p), __ATOMIC_SEQ_CST))
-#define hmmu_store_relaxed(p, v) HMMU_AT_(__atomic_store_n((p), (v), __ATOMIC_RELAXED))
-#define hmmu_store_release(p, v) HMMU_AT_(__atomic_store_n((p), (v), __ATOMIC_RELEASE))
-#define hmmu_store_seqcst(p, v) HMMU_AT_(__atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
-#define hmmu_xchg_acquire(p, v) HMMU_AT_(__atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE))
-#define hmmu_xchg_release(p, v) HMMU_AT_(__atomic_exchange_n((p), (v), __ATOMIC_RELEASE))
-#define hmmu_xchg_seqcst(p, v) HMMU_AT_(__atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST))
-#define hmmu_add_relaxed(p, v) HMMU_AT_(__atomic_fetch_add((p), (v), __ATOMIC_RELAXED))
-#define hmmu_add_seqcst(p, v) HMMU_AT_(__atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST))
-#define hmmu_or_seqcst(p, v) HMMU_AT_(__atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST))
-#define hmmu_and_seqcst(p, v) HMMU_AT_(__atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST))
+#define hmmu_load_relaxed(p) HMMU_GET_(p, __atomic_load_n, __ATOMIC_RELAXED)
+#define hmmu_load_acquire(p) HMMU_GET_(p, __atomic_load_n, __ATOMIC_ACQUIRE)
+#define hmmu_load_seqcst(p) HMMU_GET_(p, __atomic_load_n, __ATOMIC_SEQ_CST)
+#define hmmu_store_relaxed(p, v) HMMU_SET_(p, v, __atomic_store_n, __ATOMIC_RELAXED)
+#define hmmu_store_release(p, v) HMMU_SET_(p, v, __atomic_store_n, __ATOMIC_RELEASE)
+#define hmmu_store_seqcst(p, v) HMMU_SET_(p, v, __atomic_store_n, __ATOMIC_SEQ_CST)
+#define hmmu_xchg_acquire(p, v) HMMU_SET_(p, v, __atomic_exchange_n, __ATOMIC_ACQUIRE)
+#define hmmu_xchg_release(p, v) HMMU_SET_(p, v, __atomic_exchange_n, __ATOMIC_RELEASE)
+#define hmmu_xchg_seqcst(p, v) HMMU_SET_(p, v, __atomic_exchange_n, __ATOMIC_SEQ_CST)
+#define hmmu_add_relaxed(p, v) HMMU_SET_(p, v, __atomic_fetch_add, __ATOMIC_RELAXED)
+#define hmmu_add_seqcst(p, v) HMMU_SET_(p, v, __atomic_fetch_add, __ATOMIC_SEQ_CST)
+#define hmmu_or_seqcst(p, v) HMMU_SET_(p, v, __atomic_fetch_or, __ATOMIC_SEQ_CST)
+#define hmmu_and_seqcst(p, v) HMMU_SET_(p, v, __atomic_fetch_and, __ATOMIC_SEQ_CST)
 
 /* true = stored; on false *expected holds what was there. */
-#define hmmu_cas_acquire(p, expected, v)                                                    \
-	HMMU_AT_(__atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_ACQUIRE, \
-					     __ATOMIC_RELAXED))
-#define hmmu_cas_release(p, expected, v)                                                    \
-	HMMU_AT_(__atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_RELEASE, \
-					     __ATOMIC_RELAXED))
-#define hmmu_cas_seqcst(p, expected, v)                                                     \
-	HMMU_AT_(__atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST, \
-					     __ATOMIC_SEQ_CST))
+#define hmmu_cas_acquire(p, expected, v) \
+	HMMU_CAS_(p, expected, v, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)
+#define hmmu_cas_release(p, expected, v) \
+	HMMU_CAS_(p, expected, v, __ATOMIC_RELEASE, __ATOMIC_RELAXED)
+#define hmmu_cas_seqcst(p, expected, v) \
+	HMMU_CAS_(p, expected, v, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+
+#ifdef HMMU_DEBUG
+/* For checks of our own (lockdep.c): no preemption points, and ordered whatever they need. */
+#define hmmu_debug_load(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+#define hmmu_debug_store(p, v) __atomic_store_n((p), (v), __ATOMIC_SEQ_CST)
+#define hmmu_debug_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
+#define hmmu_debug_or(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
+#define hmmu_debug_cas(p, from, to)                                                     \
+	({                                                                              \
+		__typeof__(*(p)) from_ = (from);                                        \
+		__atomic_compare_exchange_n((p), &from_, (to), false, __ATOMIC_SEQ_CST, \
+					    __ATOMIC_SEQ_CST);                          \
+	})
+#endif
 
 /* A load that comes after every load before it, plain ones of the caller's included (a
  * seqlock's check after its reads: acquire alone would order only what follows). */

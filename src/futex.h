@@ -22,7 +22,8 @@ long hmmu_sched_futex_wait(uint32_t *word, uint32_t value, const struct timespec
 void hmmu_sched_futex_wake(uint32_t *word, int n);
 #endif
 
-/* 0, -EAGAIN, -EINTR, -ETIMEDOUT; @deadline is absolute CLOCK_MONOTONIC or NULL. */
+/* 0, -EAGAIN, -EINTR, -ETIMEDOUT; @deadline is absolute CLOCK_MONOTONIC or NULL.
+ * models/spin/lock.pml FX1 FX2 */
 static inline long hmmu_futex_wait(uint32_t *word, uint32_t value,
 				   const struct timespec *deadline)
 {

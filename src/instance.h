@@ -16,8 +16,11 @@
 #include <pthread.h>
 #include <stdint.h>
 
+#include "atomic.h"
 #include "lock.h"
 #include "source/source.h"
+
+struct hmmu_mirror;
 
 struct hmmu_instance {
 	struct hmmu_lock lock;
@@ -28,6 +31,9 @@ struct hmmu_instance {
 	struct mm_struct *watched[HMMU_WATCHED_MAX];
 	struct mm_struct *anchor; /* set once, before anything is watched */
 	uint32_t crowd;		  /* changes in flight for which the anchor had no slot */
+	uint32_t opened;	  /* HMMU_SOURCE_*: ever; set under lock */
+	uint32_t broken; /* of those: found to see nothing, to be mended by the reclaimer */
+	const struct hmmu_source *net; /* while one is open; set and cleared under lock */
 	/* Under lock. */
 	struct mm_struct *open; /* by next_open */
 	struct mm_struct *free; /* by next_free */
@@ -39,8 +45,24 @@ struct hmmu_instance {
 	uint32_t work;	       /* futex: something was deferred */
 	uint32_t asleep;       /* reclaimers that sleep: Dekker with mm->deferred */
 	uint32_t frees_owed;   /* free_notifier calls not yet returned */
+	uint32_t doze;	       /* 1: hmmu_reclaim_more() */
 	uint32_t progress;     /* futex of mmu_notifier_synchronize() */
+
+	/* Registration caches: regcache/pins.c, cache.c. */
+	struct rc_pins *pins;	   /* a record per thread; pushed by CAS, never taken off */
+	struct rc_pins *pins_hand; /* where the next search for a free one begins */
+	uint64_t caches;	   /* bit per index in use; atomic */
+	uint64_t cache_tags;	   /* how many there have been; atomic */
+
+	/* Mirrors: mirror/. Outside the driver locks. */
+	struct hmmu_lock mirror_lock;
+	struct hmmu_mirror *mirrors; /* by next; mirror_lock */
 };
+
+/* Each mm in the places. Pairs with hmmu_source_attach() and hmmu_source_detach(). */
+#define for_each_watched(inst, mm)                                                     \
+	for (uint32_t i_ = 0, n_ = hmmu_load_seqcst(&(inst)->nwatched); i_ < n_; i_++) \
+		if (((mm) = hmmu_load_seqcst(&(inst)->watched[i_])) != NULL)
 
 /* A reclaimer that has been told to stop, to be joined without the lock. */
 struct hmmu_reclaimer {
@@ -56,6 +78,8 @@ struct hmmu_instance *hmmu_instance_peek(void);
 /* mm.c; with inst->lock. A new or a used one; NULL: out of memory. */
 struct mm_struct *hmmu_mm_get(struct hmmu_instance *inst);
 
+/* reclaim.c; any context: it has something to look at. */
+void hmmu_reclaimer_poke(struct hmmu_instance *inst);
 /* reclaim.c; with inst->lock. 0 or -ENOMEM. */
 int hmmu_reclaimer_use(struct hmmu_instance *inst);
 void hmmu_reclaimer_unuse(struct hmmu_instance *inst, struct hmmu_reclaimer *old);

@@ -2,8 +2,6 @@
 /* lock.c - see lock.h. The three-state mutex is Drepper's ("Futexes are tricky"). */
 #include "lock.h"
 
-#include <stdbool.h>
-
 #include "atomic.h"
 #include "futex.h"
 
@@ -14,11 +12,11 @@
 #define HMMU_LOCK_SPINS 64
 #endif
 
-static bool try_lock(struct hmmu_lock *lock)
+bool(hmmu_trylock)(struct hmmu_lock *lock)
 {
 	uint32_t free = HMMU_LOCK_FREE;
 
-	/* Acquire pairs with the release in hmmu_unlock(). */
+	/* Acquire pairs with the release in hmmu_unlock(). models/spin/lock.pml LK1 */
 	return hmmu_load_relaxed(&lock->word) == HMMU_LOCK_FREE &&
 	       hmmu_cas_acquire(&lock->word, &free, HMMU_LOCK_HELD);
 }
@@ -26,24 +24,25 @@ static bool try_lock(struct hmmu_lock *lock)
 static bool spin_lock(struct hmmu_lock *lock)
 {
 	for (int i = 0; i < HMMU_LOCK_SPINS; i++) {
-		if (try_lock(lock))
+		if ((hmmu_trylock)(lock))
 			return true;
 		hmmu_cpu_relax();
 	}
 	return false;
 }
 
-void hmmu_lock(struct hmmu_lock *lock)
+void(hmmu_lock)(struct hmmu_lock *lock)
 {
 	if (spin_lock(lock))
 		return;
 	/* CONTENDED from here on: unlock wakes one, who stays CONTENDED since
-	 * others may sleep still. Pairs with the exchange in hmmu_unlock(). */
+	 * others may sleep still. Pairs with the exchange in hmmu_unlock().
+	 * lock.pml LK2 */
 	while (hmmu_xchg_acquire(&lock->word, HMMU_LOCK_CONTENDED) != HMMU_LOCK_FREE)
 		hmmu_futex_wait(&lock->word, HMMU_LOCK_CONTENDED, NULL);
 }
 
-void hmmu_lock_spin(struct hmmu_lock *lock)
+void(hmmu_lock_spin)(struct hmmu_lock *lock)
 {
 	while (!spin_lock(lock))
 		/* The holder may have been preempted: give it the CPU. The
@@ -51,8 +50,9 @@ void hmmu_lock_spin(struct hmmu_lock *lock)
 		hmmu_syscall(SYS_sched_yield);
 }
 
-void hmmu_unlock(struct hmmu_lock *lock)
+void(hmmu_unlock)(struct hmmu_lock *lock)
 {
+	/* lock.pml LK3 */
 	if (hmmu_xchg_release(&lock->word, HMMU_LOCK_FREE) == HMMU_LOCK_CONTENDED)
 		hmmu_futex_wake(&lock->word, 1);
 }

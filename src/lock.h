@@ -14,7 +14,10 @@
 #ifndef HMMU_LOCK_H
 #define HMMU_LOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "lockdep.h"
 
 enum hmmu_lock_state {
 	HMMU_LOCK_FREE = 0,
@@ -28,6 +31,39 @@ struct hmmu_lock {
 
 void hmmu_lock(struct hmmu_lock *lock);	     /* may sleep */
 void hmmu_lock_spin(struct hmmu_lock *lock); /* never sleeps */
+bool hmmu_trylock(struct hmmu_lock *lock);
 void hmmu_unlock(struct hmmu_lock *lock);
+
+#ifdef HMMU_DEBUG
+/* What the argument is called is the class of the lock (lockdep.h). Before it is waited for:
+ * a deadlock is reported, then it is one. */
+#define HMMU_LOCK_CHECKED_(take, lock)                                \
+	({                                                            \
+		static struct hmmu_lock_site site_ = {.text = #lock}; \
+		struct hmmu_lock *lock_ = (lock);                     \
+                                                                      \
+		hmmu_lockdep_acquire_site(&site_, lock_, 0);          \
+		(take)(lock_);                                        \
+	})
+#define hmmu_lock(lock) HMMU_LOCK_CHECKED_(hmmu_lock, lock)
+#define hmmu_lock_spin(lock) HMMU_LOCK_CHECKED_(hmmu_lock_spin, lock)
+#define hmmu_trylock(lock)                                                          \
+	({                                                                          \
+		static struct hmmu_lock_site site_ = {.text = #lock};               \
+		struct hmmu_lock *lock_ = (lock);                                   \
+		bool got_ = (hmmu_trylock)(lock_);                                  \
+                                                                                    \
+		if (got_)                                                           \
+			hmmu_lockdep_acquire_site(&site_, lock_, HMMU_LOCKDEP_TRY); \
+		got_;                                                               \
+	})
+#define hmmu_unlock(lock)                         \
+	({                                        \
+		struct hmmu_lock *lock_ = (lock); \
+                                                  \
+		hmmu_lockdep_release(lock_);      \
+		(hmmu_unlock)(lock_);             \
+	})
+#endif
 
 #endif /* HMMU_LOCK_H */

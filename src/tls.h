@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 struct mm_struct;
+struct rc_pins;
 
 /* A callback that runs in this thread; the innermost first. On the runner's stack. */
 struct hmmu_frame {
@@ -25,12 +26,12 @@ struct hmmu_working {
 };
 
 struct hmmu_tls {
-	struct mm_struct *held;	  /* whose lock this thread holds, or is taking */
-	struct hmmu_frame *frame; /* NULL: not in a callback */
-	uint32_t slot_hint;	  /* 0: none yet; else the slot it used last, + 1 */
-	uint32_t reserved;
+	struct mm_struct *held;	      /* whose lock this thread holds, or is taking */
+	struct hmmu_frame *frame;     /* NULL: not in a callback */
+	uint32_t slot_hint;	      /* 0: none yet; else the slot it used last, + 1 */
+	uint32_t changes;	      /* of its own that are open in the anchor (source.c) */
 	struct hmmu_working *working; /* NULL: not in a deferred work */
-	void *driver_lock;	      /* debug: the last subscription said to be locked */
+	struct rc_pins *pins;	      /* NULL: none yet; regcache/pins.c */
 };
 _Static_assert(sizeof(struct hmmu_tls) <= 64, "more does not load by dlopen");
 

@@ -14,8 +14,11 @@ int hmmu_torture(int argc, char **argv)
 #endif
 
 static const struct hmmu_command commands[] = {
+	{"doctor", "which change of memory is noticed how exactly on this machine",
+	 hmmu_doctor},
 	{"torture", "change real memory under a real device and count stale accesses",
 	 hmmu_torture},
+	{"watch", "run a program and report every invalidation of its memory", hmmu_watch},
 };
 
 static int finish(void)

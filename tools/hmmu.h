@@ -15,6 +15,8 @@ struct hmmu_command {
 	int (*run)(int argc, char **argv); /* argv[0] is the subcommand's name */
 };
 
+int hmmu_doctor(int argc, char **argv);
 int hmmu_torture(int argc, char **argv);
+int hmmu_watch(int argc, char **argv);
 
 #endif /* HMMU_TOOLS_HMMU_H */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* torture.c - the subcommand: options, source, run, report, exit status. */
-#include "torture/torture.h"
+#include "torture/cache.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -18,6 +18,10 @@ static int open_mm(struct torture *t)
 	};
 	int ret = hmmu_mm_open(&t->mm, &options);
 
+	if (!ret) {
+		options.sources = HMMU_SOURCE_EXPLICIT;
+		ret = hmmu_mm_open(&t->deaf, &options);
+	}
 	if (ret)
 		fprintf(stderr, "hmmu torture: source %s: %s%s\n", source_name(t),
 			strerror(-ret),
@@ -47,7 +51,9 @@ static int report(struct torture *t)
 	switch (outcome) {
 	case OUTCOME_PASSED:
 		if (!t->options.json)
-			puts("passed: both planted bugs show, hmmu has 0 stale");
+			puts(source_brackets(t)
+				     ? "passed: both planted bugs show, hmmu has 0 stale"
+				     : "passed: the planted bug shows, hmmu has 0 stale");
 		return fflush(stdout) ? HMMU_EXIT_FAILED : HMMU_EXIT_OK;
 	case OUTCOME_PROVED_NOTHING:
 		fprintf(stderr, "hmmu torture: proved nothing: %s\n", why);
@@ -73,8 +79,13 @@ int hmmu_torture(int argc, char **argv)
 	}
 	if (options_parse(&t->options, argc, argv, &status))
 		goto out;
+	if (replay_open(t))
+		goto out;
 	if (open_mm(t))
 		goto out;
+	t->net = source_has_net(t);
+	if (t->options.callers == CALLERS_AUTO)
+		t->options.callers = source_sees_raw(t) ? CALLERS_MIXED : CALLERS_LIBC;
 	if (torture_run(t)) {
 		const char *fatal = atomic_load(&t->fatal);
 
@@ -83,16 +94,19 @@ int hmmu_torture(int argc, char **argv)
 			strerror(atomic_load(&t->fatal_error)));
 		return HMMU_EXIT_FAILED;
 	}
-	for (unsigned int i = 0; i < t->nr_devices; i++)
+	for (unsigned int i = 0; i < t->nr_devices && !t->options.cache; i++)
 		device_close(&t->devices[i]);
+	if (t->cache)
+		cache_close(t);
 	status = report(t);
 	regions_close(t);
 	free(t->devices);
-	if (hmmu_mm_close(t->mm) && status == HMMU_EXIT_OK) {
+	if ((hmmu_mm_close(t->deaf) || hmmu_mm_close(t->mm)) && status == HMMU_EXIT_OK) {
 		fputs("hmmu torture: hmmu_mm_close: something is still subscribed\n", stderr);
 		status = HMMU_EXIT_FAILED;
 	}
 out:
+	replay_close(t);
 	free(t);
 	return status;
 }

@@ -9,6 +9,7 @@ static void mark_done(struct uring_mirror *m, struct uring_access *a, int result
 {
 	a->result = result;
 	a->window->busy--;
+	m->slots[entry_slot(a->entry)].busy--;
 	a->next = NULL;
 	*m->done_tail = a;
 	m->done_tail = &a->next;
@@ -16,19 +17,16 @@ static void mark_done(struct uring_mirror *m, struct uring_access *a, int result
 
 /*
  * The request has completed: its bytes lie in staging, or in the pinned block. Are
- * they from, or in, the memory that was there during all of the access? The load in
- * ok() comes after the completion was seen, hence after the device's last touch;
- * an invalidation that changed the translation before that touch has moved the
- * sequence before it changed anything.
+ * they from, or in, the memory that was there during all of the access? (table.c: good())
  */
 static void finish(struct uring_mirror *m, struct uring_access *a, int res)
 {
-	bool good = m->coherence->ok(a->window, a->seq);
+	bool good = m->coherence->good(a);
 
 	m->flying--;
 	/*
-	 * -EFAULT under a sequence that holds: the owner itself dropped the slot
-	 * between queueing and submitting. Nothing was transferred; look up again.
+	 * -EFAULT: the slot was emptied between queueing and submitting. Nothing was
+	 * transferred; look up again.
 	 */
 	if (!good || res == -EFAULT) {
 		m->stats.discarded++;
@@ -59,19 +57,21 @@ void reap_ready(struct uring_mirror *m)
 	io_uring_cq_advance(&m->ring, n);
 }
 
-/* False: the deadline has passed. */
-static bool time_left(const struct timespec *deadline, struct __kernel_timespec *left)
+bool time_left(const struct timespec *deadline, struct __kernel_timespec *left)
 {
+	struct __kernel_timespec t;
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	left->tv_sec = deadline->tv_sec - now.tv_sec;
-	left->tv_nsec = deadline->tv_nsec - now.tv_nsec;
-	if (left->tv_nsec < 0) {
-		left->tv_nsec += 1000000000;
-		left->tv_sec--;
+	t.tv_sec = deadline->tv_sec - now.tv_sec;
+	t.tv_nsec = deadline->tv_nsec - now.tv_nsec;
+	if (t.tv_nsec < 0) {
+		t.tv_nsec += 1000000000;
+		t.tv_sec--;
 	}
-	return left->tv_sec >= 0 && (left->tv_sec || left->tv_nsec);
+	if (left)
+		*left = t;
+	return t.tv_sec >= 0 && (t.tv_sec || t.tv_nsec);
 }
 
 /* Sleeps until something completes, a tag included, then reaps what is there. */
@@ -143,7 +143,8 @@ int uring_mirror_submit(struct uring_mirror *m)
 
 	if (getpid() != m->pid)
 		return -ENODEV;
-	while (m->queued) {
+	/* Also no-ops alone: they take up places. */
+	while (m->queued || m->nops) {
 		ret = io_uring_submit(&m->ring);
 		if (ret == -EINTR)
 			continue;
@@ -175,9 +176,7 @@ int uring_mirror_reap(struct uring_mirror *m, struct uring_access **done,
 
 static bool passed(const struct timespec *deadline)
 {
-	struct __kernel_timespec left;
-
-	return deadline && !time_left(deadline, &left);
+	return deadline && !time_left(deadline, NULL);
 }
 
 /* Those still to do: ->result == -EINPROGRESS. Queue as many as go. */
@@ -205,6 +204,9 @@ static int run_turn(struct uring_mirror *m, const struct timespec *deadline)
 
 	if (ret < 0) {
 		queue_abandon(m);
+		/* They are the caller's again, who may be about to return. */
+		m->done = NULL;
+		m->done_tail = &m->done;
 		return ret;
 	}
 	while (m->flying || m->done) {

@@ -123,6 +123,7 @@ int uring_mirror_open_with(struct uring_mirror **mirror, struct mm_struct *mm,
 	m->nr_slots = o.slots;
 	m->depth = o.depth;
 	m->dead = SLOT_NONE;
+	m->filling = SLOT_NONE;
 	m->queue_tail = &m->queue;
 	m->done_tail = &m->done;
 	pthread_mutex_init(&m->lock, NULL);
@@ -184,10 +185,7 @@ void uring_mirror_close(struct uring_mirror *m)
 		cancel_all(m);
 	while (m->windows) {
 		m->windows->busy = 0;
-		if (child)
-			window_forget(m->windows);
-		else
-			uring_mirror_unwatch(m->windows);
+		uring_mirror_unwatch(m->windows);
 	}
 	/*
 	 * Waits until the last pin is gone, without waiting for tags one by one,
@@ -237,7 +235,13 @@ void *uring_mirror_buffer(struct uring_mirror *m, unsigned int index)
 
 void uring_mirror_stats(struct uring_mirror *m, struct uring_mirror_stats *stats)
 {
+	struct hmmu_mirror_stats table;
+
 	*stats = m->stats;
+	for (struct uring_window *w = m->windows; w; w = w->next) {
+		hmmu_mirror_stat(w->table, &table);
+		stats->retries += table.retries;
+	}
 	pthread_mutex_lock(&m->lock);
 	stats->callbacks = m->callbacks;
 	stats->busy = m->busy_callbacks;

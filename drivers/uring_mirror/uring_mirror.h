@@ -4,75 +4,97 @@
  *
  * A registered buffer pins physical pages as an RDMA registration does: after
  * munmap + mmap of the same address it still reaches the OLD page, and data is
- * corrupted in silence. So it is a real device for <hmmu/mmu_notifier.h>, on any
- * machine, and this is a driver for it which uses nothing but that header.
+ * corrupted in silence. So it is a real device for <hmmu/mirror.h>, on any machine,
+ * and this is a driver for it which uses nothing but that header.
  *
- *   shadow	 the ring's sparse table of registered buffers; one slot pins one
+ *   pins	 the ring's sparse table of registered buffers; one slot pins one
  *		 block (a page, unless options->block says more)
- *   window	 one subscription: a range of addresses that is mirrored, and the
- *		 index block -> slot
+ *   window	 a range of addresses that is mirrored: a struct hmmu_mirror whose pages
+ *		 are blocks and whose entries name slots
  *   access	 the device reads memory: WRITE_FIXED from the slot into the
  *		 mirror's own staging memfd, where the program looks at the bytes.
  *		 The device writes memory: READ_FIXED from there into the slot.
  *		 The CPU never touches the process's pages: an address that is no
  *		 longer mapped is an errno, not a crash.
  *
+ * WHOSE IS WHAT
+ *
+ *   The library's: the subscription, the table, the reader's loop, what an invalidation
+ *   takes out of the table, and when what is left is good. The driver's: what an entry is.
+ *   fault pins a block into a free slot and answers an entry: its number and a count
+ *   that no other pin has; abandon and drop empty the slot again.
+ *
  * ONE MIRROR PER DEVICE THREAD
  *
  *   Every call on a mirror comes from one thread at a time, its owner; callbacks
  *   come from anywhere. The submission queue, the in-flight accounts and the list of
- *   free slots then need no lock at all, and a hit costs a share of one
- *   io_uring_enter() and no shared write. What it costs: an invalidation calls
- *   back once per mirror that watches the range, and a page used by two device
- *   threads is pinned twice. Sharing one mirror would put a lock around every
- *   look-up to save that, and look-ups are thousands of times more frequent.
+ *   free slots then need no lock at all; what a hit takes is the driver lock, which is
+ *   nobody's but this mirror's, and a share of one io_uring_enter(). What it costs: an
+ *   invalidation calls back once per window that it hits, and a page used by two device
+ *   threads is pinned twice.
  *
  * LOCKS AND ORDERS
  *
- *   The driver lock, one per mirror, guards the index, the slots' states and each
- *   window's sequence. It is taken by the owner for a few stores, and by
- *   callbacks.
+ *   The driver lock, one per mirror, is that of all its windows' tables (ops->lock). It
+ *   guards them and the slots' states. It is taken by the owner for a look-up or a few
+ *   stores, and by callbacks.
  *
  *	an allocator's lock (a hook inside free)
  *	    driver lock
  *	    the kernel's uring_lock (inside io_uring_register)
  *
  *   The last two are not nested: under the driver lock nothing is allocated, freed
- *   or unmapped and no system call is made. A callback takes the slots out of the
- *   shadow under it and empties them after it, before it returns; pinning and
- *   undoing happen outside it as well. liburing's call on the callback's path
- *   (io_uring_register_buffers_update_tag) is one system call and allocates nothing.
- *   Link with -z now: binding lazily inside a hook takes the dynamic linker's lock
- *   (open() also binds it early).
+ *   or unmapped and no system call is made. What an invalidation drops goes on a list under
+ *   it, and is emptied by who lets go of it, in ops->unlock, hence before the callback
+ *   returns; pinning and undoing happen outside it as well. liburing's call on the
+ *   callback's path (io_uring_register_buffers_update_tag) is one system call and
+ *   allocates nothing. Link with -z now: binding lazily inside a hook takes the dynamic
+ *   linker's lock (open() also binds it early).
  *
  *   A callback whose range is not blockable takes the driver lock by trylock, or
- *   refuses; and it may not wait for uring_lock either. It marks the slots dead,
- *   which removes them from the shadow (no look-up finds them), and whoever may
- *   sleep next (the owner's next call, or a blockable callback) empties them.
+ *   refuses; and it may not wait for uring_lock either. It leaves the list (the slots are
+ *   in no table, so no look-up finds them), and whoever may sleep and has the lock
+ *   next (the owner's next call, or a blockable callback) empties them.
  *
  * THE CHECKS (G1)
  *
- *   install	read_begin, pin (= the truth is read), driver lock, read_retry:
- *		collided -> unlock, unpin, again; else install and note the
- *		sequence.
- *   look-up	hmmu_access_ok(window's sequence), then the index. No lock: only
- *		the owner installs, and an entry emptied after it was looked up is
- *		caught by the third check.
- *   completion	hmmu_access_ok() with the sequence of that look-up. False: an
- *		invalidation started since, and nobody can say from which page the
- *		bytes are. They are discarded: -ESTALE.
+ *   install	hmmu_mirror_map(): read_begin, fault (= the truth is read), driver lock,
+ *		read_retry: collided -> abandon, again with another slot; else install.
+ *   look-up	hmmu_mirror_lookup() under the lock. -EAGAIN: something of the window has
+ *		changed; settle, look again.
+ *   completion	look up again: the same entry? Then nothing took it out meanwhile, and
+ *		whatever hits a block takes its entry out before it changes anything: the
+ *		block was the same all the time. Otherwise nobody can say from which
+ *		page the bytes are. They are discarded: -ESTALE. An invalidation of a
+ *		neighbour moves the window's sequence (-EAGAIN), and no entry; only while
+ *		it is still open the access is discarded with those that were hit.
  *
  *	owner				invalidator
- *	access_ok(seq) == true
- *	slot = index[block]
+ *	lock; look-up: entry e; unlock
  *	queue, submit
  *					start: the sequence moves
- *					callback: lock, set_seq, empty slot, unlock
+ *					callback: lock, e out of the table, unlock;
+ *						  empty the slot
  *	  the request holds the page
  *	  and completes into it
  *					the translations change; end
- *	completion: access_ok(seq) == false
+ *	completion: look-up: -EAGAIN
+ *	  settle; look-up: not e
  *	  -> discarded, -ESTALE				[Required]
+ *
+ *	owner				invalidator of a neighbour in the window
+ *	lock; look-up: entry e; unlock
+ *	queue, submit
+ *					start: the sequence moves
+ *					callback: e stays
+ *					the neighbour changes; end
+ *	  the request completes
+ *	completion: look-up: -EAGAIN
+ *	  settle; look-up: e
+ *	  -> good					[Allowed]
+ *
+ *   e never comes back once it is out, though its slot does and the block is pinned again:
+ *   that entry has another count. So "the same" needs no look at what happened between.
  *
  *   A WRITE by the device that was overtaken so has gone to the old page, to the
  *   new one, or nowhere; it cannot be taken back, and repeating it might hurt.
@@ -82,7 +104,7 @@
  *
  *   Emptying a slot does not wait for requests: they hold its pages until they
  *   complete. The slot's tag completes after the last of them, and only then is
- *   the slot free again. Hence
+ *   the slot free again. No block is evicted while an access uses it. Hence
  *
  *	slots == free + being filled + live + dying (emptied, tag not seen yet)
  *
@@ -144,7 +166,8 @@ struct uring_mirror_options {
  * @fd:	   URING_AT_FD: transfer to or from this file (at its position, or in
  *	   order for a pipe) instead of staging
  * @result: bytes transferred, or
- *	-ESTALE	     discarded: invalidated between look-up and completion
+ *	-ESTALE	     discarded: invalidated, or dropped, between look-up and completion;
+ *		     or something of the window is being invalidated at the completion
  *	-EFAULT	     not pinnable: unmapped, read-only, PROT_NONE, a shared
  *		     mapping of a disk file. Nothing was cached
  *	-ENOMEM	     RLIMIT_MEMLOCK (or memory). Nothing was cached
@@ -167,8 +190,7 @@ struct uring_access {
 	unsigned int index;
 	int fd;
 	int result;
-	unsigned int slot;
-	unsigned long seq;
+	unsigned long entry;
 	struct uring_access *next;
 };
 
@@ -176,11 +198,11 @@ struct uring_access {
  * the owner. */
 struct uring_mirror_stats {
 	uint64_t lookups;   /* == hits + misses + those that did not get so far */
-	uint64_t hits;	    /* a live slot, under a sequence that still holds */
+	uint64_t hits;	    /* in the table, and good */
 	uint64_t misses;    /* no slot: went to pin */
 	uint64_t pins;	    /* installed */
 	uint64_t retries;   /* collided between read_begin and the driver lock */
-	uint64_t waits;	    /* read_begin found an invalidation open */
+	uint64_t waits;	    /* look-ups that found an invalidation open */
 	uint64_t refused;   /* could not be pinned, or not watched */
 	uint64_t discarded; /* completed, and no longer good: -ESTALE */
 	uint64_t repeated;  /* of those, reads that uring_mirror_run() did again */
@@ -217,25 +239,24 @@ const char *uring_mirror_why(int error);
 /*
  * uring_mirror_watch() - mirror [start, start + length), both multiples of block.
  * Nothing is pinned yet, and nothing need be mapped.
- * Return: 0; -EINVAL (alignment, length 0); -ENOMEM; what
- * mmu_interval_notifier_insert() answers.
+ * Return: 0; -EINVAL (alignment, length 0); what hmmu_mirror_open() answers.
  */
 int uring_mirror_watch(struct uring_mirror *mirror, unsigned long start, size_t length,
 		       struct uring_window **window);
 
 /*
- * uring_mirror_unwatch() - drop the window's slots, then the subscription.
+ * uring_mirror_unwatch() - drop the window's slots, and the subscription.
  * Return: 0, or -EBUSY: accesses of it are in flight (reap them), nothing changed.
  */
 int uring_mirror_unwatch(struct uring_window *window);
 
 /*
- * uring_mirror_drop() - empty the slots of [addr, addr + length) of the window: an
- * eviction. The subscription stays.
+ * uring_mirror_drop() - empty the slots of [addr, addr + length) of the window. What is in
+ * flight there is discarded. The subscription stays.
  */
 void uring_mirror_drop(struct uring_window *window, unsigned long addr, size_t length);
 
-/* Is the block of @addr pinned in the shadow now? */
+/* Has the block of @addr a slot now? For tests and tools: it looks at all of them. */
 bool uring_mirror_cached(struct uring_window *window, unsigned long addr);
 
 /* The staging block of accesses with this index. */

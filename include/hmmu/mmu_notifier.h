@@ -189,12 +189,18 @@ HMMU_STATIC_ASSERT(sizeof(struct mmu_interval_notifier) == 128, "ABI: subscripti
  */
 
 /* options->sources: who tells of changes. Sources named must all work. */
-#define HMMU_SOURCE_EXPLICIT 0u	    /* alone: the caller's own start/end only */
-#define HMMU_SOURCE_HOOKS (1u << 0) /* libc's entries, in this process */
-#define HMMU_SOURCE_BEST (1u << 31) /* the best that works here; never explicit */
+#define HMMU_SOURCE_EXPLICIT 0u		  /* alone: the caller's own start/end only */
+#define HMMU_SOURCE_HOOKS (1u << 0)	  /* libc's entries, in this process */
+#define HMMU_SOURCE_USERFAULTFD (1u << 1) /* the kernel tells: raw calls and ld.so too */
+#define HMMU_SOURCE_SECCOMP (1u << 2)	  /* every system call of the process; never in BEST */
+#define HMMU_SOURCE_BEST (1u << 31)	  /* the best that works here; never explicit */
 
 /* options->flags */
 #define HMMU_MM_OWN_RECLAIM (1u << 0) /* no thread: the application calls hmmu_reclaim() */
+/* Ask the kernel at each access (hmmu_access_ok(): 0.1 to 0.4 us more), also where hooks
+ * close the ordinary case: then a raw munmap whose address another thread's raw mmap
+ * takes at once is by return, too. Without userfaultfd it means nothing. */
+#define HMMU_MM_PROBE_ACCESS (1u << 1)
 
 /* How exact a source is, for one operation x caller x memory kind. Ordered. */
 enum hmmu_exactness {
@@ -211,8 +217,9 @@ enum hmmu_exactness {
  * @require:	least enum hmmu_exactness accepted for every operation of
  *		enum hmmu_operation when called through libc, from outside or
  *		from inside libc; 0 demands nothing. HMMU_BRACKETED is
- *		what a device without any access check (a NIC) needs. An explicit
- *		mm brackets by definition.
+ *		what a device without any access check (a NIC) needs; of ftruncate and
+ *		fallocate it demands HMMU_BY_RETURN: a file that is mapped while it is
+ *		truncated cannot be told of before. An explicit mm brackets by definition.
  * @flags:	HMMU_MM_*
  */
 struct hmmu_mm_options {
@@ -238,6 +245,13 @@ struct hmmu_mm_options {
 int hmmu_mm_open(struct mm_struct **mm, const struct hmmu_mm_options *options);
 
 /*
+ * hmmu_source_why() - why @source (one HMMU_SOURCE_* bit) did not work when this process
+ * last tried it, in words for a person: an old kernel, a container's filter, a policy.
+ * NULL: it worked, was never tried, or is unknown. Static text. Context: any but a hook.
+ */
+const char *hmmu_source_why(unsigned int source);
+
+/*
  * hmmu_mm_close() - stop watching. Runs what was deferred on it first.
  * Context: ordinary thread; sleeps. In a forked child: releases nothing of the
  * parent's and answers 0. Return: 0, or -EBUSY: something is still subscribed or
@@ -250,13 +264,18 @@ enum hmmu_operation {
 	HMMU_OP_MUNMAP = 0,
 	HMMU_OP_MMAP_FIXED, /* mmap(MAP_FIXED) over something */
 	HMMU_OP_MREMAP,	    /* source and destination */
-	HMMU_OP_MADVISE,    /* DONTNEED(_LOCKED), FREE, REMOVE, ... */
+	HMMU_OP_MADVISE,    /* DONTNEED(_LOCKED), FREE, REMOVE */
 	HMMU_OP_BRK,	    /* shrink, by brk or sbrk */
 	HMMU_OP_SHMDT,
 	HMMU_OP_SHMAT_REMAP,
 	HMMU_OP_MPROTECT,
 	HMMU_OP_FORK,
-	HMMU_OP_FTRUNCATE, /* of a mapped file, and PUNCH_HOLE, by this process */
+	HMMU_OP_FTRUNCATE,	 /* of a mapped file, by this process */
+	HMMU_OP_FALLOCATE,	 /* PUNCH_HOLE, ... of a mapped file, by this process */
+	HMMU_OP_MADVISE_GUARD,	 /* GUARD_INSTALL */
+	HMMU_OP_PROCESS_MADVISE, /* on oneself */
+	HMMU_OP_PKEY_MPROTECT,
+	HMMU_OP_REMAP_FILE_PAGES,
 	HMMU_OP_NR,
 };
 enum hmmu_caller {
@@ -266,10 +285,17 @@ enum hmmu_caller {
 	HMMU_CALLER_RAW,	   /* a syscall instruction, static code */
 	HMMU_CALLER_LDSO,	   /* the dynamic linker: dlclose */
 	HMMU_CALLER_IO_URING,
+	HMMU_CALLER_PROCESS, /* another process: shared files; a child that shares the memory */
 	HMMU_CALLER_NR,
 };
 enum hmmu_memory {
-	HMMU_MEMORY_ANY = 0, /* the answer is the same for every kind */
+	HMMU_MEMORY_ANY = 0,	  /* the answer is the same for every kind */
+	HMMU_MEMORY_ANON,	  /* private anonymous */
+	HMMU_MEMORY_SHMEM,	  /* shared anonymous, memfd */
+	HMMU_MEMORY_SYSV,	  /* shmat */
+	HMMU_MEMORY_FILE_PRIVATE, /* a file, MAP_PRIVATE */
+	HMMU_MEMORY_FILE_SHARED,  /* a file, MAP_SHARED */
+	HMMU_MEMORY_NR,
 };
 
 struct hmmu_coverage {
@@ -361,7 +387,7 @@ void mmu_interval_set_seq(struct mmu_interval_notifier *sub, unsigned long cur_s
 /*
  * hmmu_access_ok() - may a device use what was installed under @seq, now? Loads
  * only. False: run the reader's loop again; entries that the callback left are
- * still good. Not from a callback. Call it before the access and, for an access
+ * still good. Any context. Call it before the access and, for an access
  * that takes time, again at completion (G1).
  */
 bool hmmu_access_ok(struct mmu_interval_notifier *sub, unsigned long seq);
@@ -376,8 +402,9 @@ bool hmmu_access_ok(struct mmu_interval_notifier *sub, unsigned long seq);
  * cannot know that, these are not used.
  *
  * ABI that this rests on: the first two words of a subscription are the counts of its
- * invalidations begun and ended, the first word of an mm is its epoch (0: not watched;
- * low 24 bits not 0: undecided).
+ * invalidations begun and ended, the first word of an mm is its epoch (0: not watched; low
+ * 24 bits not 0: ask the library). The epoch is loaded first. Where the kernel must be
+ * asked at each access no sequence ever equals the sum, so that the library is called.
  */
 #if defined(__SANITIZE_THREAD__) && !defined(HMMU_NO_INLINE)
 #define HMMU_NO_INLINE
@@ -410,15 +437,32 @@ static inline unsigned long hmmu_inline_read_begin(struct mmu_interval_notifier 
 
 static inline bool hmmu_inline_moved(struct mmu_interval_notifier *sub, unsigned long seq)
 {
-	uint64_t begun = hmmu_inline_load(&sub->priv0[0]);
+	uint64_t epoch = hmmu_inline_load(sub->mm);
 
-	return begun + hmmu_inline_load(sub->mm) != seq;
+	return hmmu_inline_load(&sub->priv0[0]) + epoch != seq;
 }
 
 #define mmu_interval_read_begin(sub) hmmu_inline_read_begin(sub)
-#define mmu_interval_read_retry(sub, seq) hmmu_inline_moved((sub), (seq))
-#define mmu_interval_check_retry(sub, seq) hmmu_inline_moved((sub), (seq))
-#define hmmu_access_ok(sub, seq) (!hmmu_inline_moved((sub), (seq)))
+static inline bool hmmu_inline_read_retry(struct mmu_interval_notifier *sub, unsigned long seq)
+{
+	return __builtin_expect(hmmu_inline_moved(sub, seq), 0) &&
+	       (mmu_interval_read_retry)(sub, seq);
+}
+
+static inline bool hmmu_inline_check_retry(struct mmu_interval_notifier *sub, unsigned long seq)
+{
+	return __builtin_expect(hmmu_inline_moved(sub, seq), 0) &&
+	       (mmu_interval_check_retry)(sub, seq);
+}
+
+static inline bool hmmu_inline_access_ok(struct mmu_interval_notifier *sub, unsigned long seq)
+{
+	return __builtin_expect(!hmmu_inline_moved(sub, seq), 1) || (hmmu_access_ok)(sub, seq);
+}
+
+#define mmu_interval_read_retry(sub, seq) hmmu_inline_read_retry((sub), (seq))
+#define mmu_interval_check_retry(sub, seq) hmmu_inline_check_retry((sub), (seq))
+#define hmmu_access_ok(sub, seq) hmmu_inline_access_ok((sub), (seq))
 #endif
 
 /*
@@ -429,6 +473,16 @@ static inline bool hmmu_inline_moved(struct mmu_interval_notifier *sub, unsigned
  */
 void hmmu_driver_lock_acquired(struct mmu_interval_notifier *sub);
 void hmmu_driver_lock_released(struct mmu_interval_notifier *sub);
+
+/*
+ * hmmu_debug_lock() / _unlock() - the same for any other lock that callbacks take, or that
+ * is held where this library is called. @lock: which; @name: all locks of one name are one
+ * kind, of which an order is learned. Call it before the lock is waited for; after a
+ * successful try with @trylock. Debug builds only, docs/contexts.md; any context. Release
+ * builds: nothing.
+ */
+void hmmu_debug_lock(const void *lock, const char *name, bool trylock);
+void hmmu_debug_unlock(const void *lock);
 
 /* ------------------------------------------------------------------------
  * Invalidations
@@ -523,8 +577,10 @@ HMMU_STATIC_ASSERT(sizeof(struct mmu_notifier) == 128, "ABI: whole-mm notifier")
  * mmu_notifier_register() - sub->ops set by the caller. Waits for invalidations
  * that are open when it is called, so that starts and ends pair (every one of
  * them overlaps the whole mm): MUST NOT be called between start and end of the
- * caller's own, nor in a callback. Return: 0, -EINVAL (NULL, or both range ops
- * NULL), -ENODEV (forked child).
+ * caller's own, nor in a callback. Userfaultfd tells only of what is registered with it,
+ * which is what interval subscriptions name. Return: 0, -EINVAL (NULL, or both range ops
+ * NULL), -ENODEV (forked child), -EOPNOTSUPP (the mm's only source is userfaultfd),
+ * -EDEADLK (in a callback: it would wait for itself).
  */
 int mmu_notifier_register(struct mmu_notifier *sub, struct mm_struct *mm);
 

@@ -43,23 +43,16 @@ MODEL(LIST)
 struct attach_model : rl::test_suite<attach_model, 2> {
 	rl::atomic<int> anchor; /* open in it */
 	rl::atomic<int> nwatched, place;
-	rl::atomic<int> begun, ended; /* of a subscription to mm */
-	rl::atomic<int> truth;
+	driver_side sub; /* of mm */
 	rl::var<int> mm; /* shape 1: its memory */
-	rl::mutex driver;
-	int now, held; /* ghosts */
 
 	void before()
 	{
 		anchor($).store(0, rl::mo_relaxed);
 		nwatched($).store(shape, rl::mo_relaxed);
 		place($).store(shape, rl::mo_relaxed);
-		begun($).store(0, rl::mo_relaxed);
-		ended($).store(0, rl::mo_relaxed);
-		truth($).store(1, rl::mo_relaxed);
+		sub.reset();
 		mm($) = 0;
-		now = 1;
-		held = 0;
 	}
 
 	void open_anchor()
@@ -86,19 +79,17 @@ struct attach_model : rl::test_suite<attach_model, 2> {
 
 	void open_mm()
 	{
-		begun($).store(1, rl::mo_release);
+		sub.count(sub.begun);
 		if (shape == 1)
 			mm($) = 1;
-		driver.lock($);
-		held = 0;
-		driver.unlock($);
+		sub.drop();
 	}
 
 	void close_mm()
 	{
 		if (shape == 1)
 			mm($) = 0;
-		ended($).store(1, rl::mo_release);
+		sub.count(sub.ended);
 	}
 
 	void change()
@@ -110,9 +101,7 @@ struct attach_model : rl::test_suite<attach_model, 2> {
 			found = find();
 		if (found)
 			open_mm();
-		RL_ASSERT(held == 0);
-		now = 2;
-		truth($).store(2, rl::mo_relaxed);
+		sub.change();
 		if (M(ANCHOR_ENDS_FIRST))
 			close_anchor();
 		if (found)
@@ -141,27 +130,6 @@ struct attach_model : rl::test_suite<attach_model, 2> {
 			wait_open();
 	}
 
-	void read()
-	{
-		rl::linear_backoff b;
-		bool again;
-		int seq, v;
-
-		do {
-			while (ended($).load(rl::mo_acquire) !=
-			       (seq = begun($).load(rl::mo_acquire)))
-				b.yield($);
-			v = truth($).load(rl::mo_relaxed);
-			driver.lock($);
-			again = begun($).load(rl::mo_acquire) != seq;
-			if (!again) {
-				RL_ASSERT(v == now);
-				held = v;
-			}
-			driver.unlock($);
-		} while (again);
-	}
-
 	void detach()
 	{
 		place($).store(0, WEAK(STORE_RELEASE, mo_seq_cst, mo_release));
@@ -175,7 +143,7 @@ struct attach_model : rl::test_suite<attach_model, 2> {
 			change();
 		} else if (shape == 0) {
 			attach();
-			read();
+			sub.read();
 		} else {
 			detach();
 		}

@@ -96,6 +96,66 @@ static inline void futex_wake(rl::atomic<int> &word, int n)
 	word.wake(c, n, $);
 }
 
+/*
+ * A subscription seen from its driver: counts, the truth, the driver lock, the reader's loop
+ * (read.cpp has its mutants). For models of how an invalidation finds the subscription.
+ */
+struct driver_side {
+	rl::atomic<int> begun, ended, truth;
+	rl::mutex lock;
+	int now, held; /* ghosts: the truth, and what is installed */
+
+	void reset()
+	{
+		begun($).store(0, rl::mo_relaxed);
+		ended($).store(0, rl::mo_relaxed);
+		truth($).store(1, rl::mo_relaxed);
+		now = 1;
+		held = 0;
+	}
+
+	/* The callback. */
+	void drop()
+	{
+		lock.lock($);
+		held = 0;
+		lock.unlock($);
+	}
+
+	void change()
+	{
+		RL_ASSERT(held == 0);
+		now++;
+		truth($).store(now, rl::mo_relaxed);
+	}
+
+	void count(rl::atomic<int> &which)
+	{
+		which($).store(which($).load(rl::mo_relaxed) + 1, rl::mo_release);
+	}
+
+	void read()
+	{
+		rl::linear_backoff wait;
+		bool again;
+		int seq, v;
+
+		do {
+			while (ended($).load(rl::mo_acquire) !=
+			       (seq = begun($).load(rl::mo_acquire)))
+				wait.yield($);
+			v = truth($).load(rl::mo_relaxed);
+			lock.lock($);
+			again = begun($).load(rl::mo_acquire) != seq;
+			if (!again) {
+				RL_ASSERT(v == now);
+				held = v;
+			}
+			lock.unlock($);
+		} while (again);
+	}
+};
+
 static inline double model_seconds()
 {
 	struct timespec t;

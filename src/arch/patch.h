@@ -8,6 +8,10 @@
 
 #define HMMU_PATCH_FOREIGN "its entry is patched by another library"
 
+/* hmmu_patch_find()'s flags */
+#define HMMU_PATCH_ALONE 1u    /* the process has one thread */
+#define HMMU_PATCH_BRANCHES 2u /* the prologue may branch away: who asks knows where to */
+
 #if defined(__x86_64__) && defined(__LP64__)
 #define HMMU_ARCH_PATCHES 1
 #include "arch/x86_64_patch.h"
@@ -21,11 +25,16 @@
 struct hmmu_patch_site {
 	unsigned int offset;
 	unsigned int stack;
+	void *foreign;
 };
-static inline const char *hmmu_patch_find(const uint8_t *entry, bool alone,
+static inline const char *hmmu_patch_find(const uint8_t *entry, unsigned int flags,
 					  struct hmmu_patch_site *site)
 {
 	return "there is no patcher for this architecture";
+}
+static inline void *hmmu_patch_target(const uint8_t *p)
+{
+	return NULL;
 }
 static inline uint64_t hmmu_patch_word(const uint8_t *at, const uint8_t *to)
 {

@@ -12,6 +12,17 @@
  * not inline an instrumented one into those by itself. */
 #define HMMU_ALWAYS_INLINE static inline __attribute__((always_inline))
 
+#if defined(HMMU_SCHED) || defined(HMMU_FAULT)
+/*
+ * Test builds: who wants to see, refuse or play a system call of ours. NULL: the kernel
+ * does. Set while no other thread of ours runs. (Under HMMU_SCHED futexes go to the
+ * scheduler instead.) The hook makes real calls by hmmu_syscall6().
+ */
+extern long (*hmmu_syscall_hook)(long nr, const long args[6]);
+/* Calls it, under ASan: gcc 12 dies of the array in functions without a sanitizer. */
+long hmmu_syscall_played(long nr, long a, long b, long c, long d, long e, long f);
+#endif
+
 #if defined(__x86_64__)
 HMMU_ALWAYS_INLINE long hmmu_syscall6(long nr, long a, long b, long c, long d, long e, long f)
 {
@@ -41,8 +52,26 @@ HMMU_ALWAYS_INLINE long hmmu_syscall6(long nr, long a, long b, long c, long d, l
 }
 #endif
 
-#define HMMU_SYS_(nr, a, b, c, d, e, f, ...) \
-	hmmu_syscall6((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+HMMU_ALWAYS_INLINE long hmmu_syscall_seen(long nr, long a, long b, long c, long d, long e,
+					  long f)
+{
+#if defined(HMMU_SCHED) || defined(HMMU_FAULT)
+	if (hmmu_syscall_hook) {
+#ifdef __SANITIZE_ADDRESS__
+		return hmmu_syscall_played(nr, a, b, c, d, e, f);
+#else
+		const long args[6] = {a, b, c, d, e, f};
+
+		return hmmu_syscall_hook(nr, args);
+#endif
+	}
+#endif
+	return hmmu_syscall6(nr, a, b, c, d, e, f);
+}
+
+#define HMMU_SYS_(nr, a, b, c, d, e, f, ...)                                           \
+	hmmu_syscall_seen((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), \
+			  (long)(f))
 /* hmmu_syscall(nr, up to six arguments) */
 #define hmmu_syscall(...) HMMU_SYS_(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
 

@@ -19,10 +19,17 @@
  * replacement. The replacement does the whole call, so that no displaced
  * instruction is ever executed.
  *
+ * Where another library's jump is found, ours replaces it, and the replacement calls what
+ * it led to (chain.c).
+ *
  * Where the function starts with endbr64 (4 bytes) no place passes the second
  * rule. Then the entry itself is taken, but only if the process has one thread.
  *
- * Pure functions on bytes: tests/hooks/decode.c.
+ * A conditional branch ends the walk, for what it leads to would not be caught; unless
+ * the caller knows that it leads to an entry that is patched as well (HMMU_PATCH_BRANCHES:
+ * pkey_mprotect without a key is mprotect), and tries both ways afterwards.
+ *
+ * Pure functions on bytes: tests/hooks/test_decode.c.
  */
 #ifndef HMMU_ARCH_X86_64_PATCH_H
 #define HMMU_ARCH_X86_64_PATCH_H
@@ -40,6 +47,7 @@
 struct hmmu_patch_site {
 	unsigned int offset; /* from the entry */
 	unsigned int stack;  /* bytes that the prologue has taken there */
+	void *foreign;	     /* where another library's jump there leads to; NULL: none */
 };
 
 /* One instruction of a prologue. */
@@ -56,7 +64,7 @@ static inline bool hmmu_insn_scratch(unsigned int reg)
 	return reg == 0 || reg == 10 || reg == 11;
 }
 
-/* jmp rel32, jmp rel8, call, jmp *mem, int3, and mov imm64 to r11 (then jmp *r11). */
+/* jmp rel32, jmp rel8, call, jmp *mem, int3, and mov imm64 to r11 or rax (then jmp there). */
 static inline bool hmmu_insn_foreign(const uint8_t *p)
 {
 	return p[0] == 0xe9 || p[0] == 0xeb || p[0] == 0xe8 || p[0] == 0xcc ||
@@ -64,7 +72,37 @@ static inline bool hmmu_insn_foreign(const uint8_t *p)
 	       (p[0] == 0x48 && p[1] == 0xb8);
 }
 
-/* mov between registers, test reg,imm32, mov reg to disp8(%rsp): opcode and ModRM at p. */
+/*
+ * Where the jump at @p leads to, if it is one that others patch entries with; or NULL.
+ *	e9 rel32, and		UCX: ucm_bistro_patch(), src/ucm/bistro/bistro_x86_64.c
+ *	48 b8 imm64 ff e0		(mov imm64,%rax; jmp *%rax) when rel32 does not reach
+ *	49 bb imm64 41 ff e3	libfabric: ofi_patch_function(),
+ *				prov/util/src/util_mem_hooks.c; Open MPI's patcher
+ *	ff 25 disp32		jmp *disp32(%rip)
+ * The first 5 bytes of each are, or are part of, one instruction: the rule for a patch
+ * holds for patching over it. (eb fe, a jump to itself, is what newer UCX holds callers
+ * up with while it writes: refused, and tried again at the next open.)
+ */
+static inline void *hmmu_patch_target(const uint8_t *p)
+{
+	static const uint8_t jmp_r11[] = {0x41, 0xff, 0xe3};
+	static const uint8_t jmp_rax[] = {0xff, 0xe0};
+	void *target = NULL;
+	int32_t rel;
+
+	memcpy(&rel, p + (p[0] == 0xe9 ? 1 : 2), 4);
+	if (p[0] == 0xe9)
+		return (void *)(p + 5 + rel);
+	if (p[0] == 0xff && p[1] == 0x25)
+		memcpy(&target, p + 6 + rel, sizeof(target));
+	else if ((p[0] == 0x49 && p[1] == 0xbb && !memcmp(p + 10, jmp_r11, sizeof(jmp_r11))) ||
+		 (p[0] == 0x48 && p[1] == 0xb8 && !memcmp(p + 10, jmp_rax, sizeof(jmp_rax))))
+		memcpy(&target, p + 2, sizeof(target));
+	return target;
+}
+
+/* mov between registers, test reg,imm32, cmp reg,imm8, mov reg to disp8(%rsp): opcode and
+ * ModRM at p. */
 static inline unsigned int hmmu_insn_modrm(const uint8_t *p, unsigned int rex)
 {
 	unsigned int mod = p[1] >> 6, reg = ((p[1] >> 3) & 7) | ((rex & 4) << 1);
@@ -74,10 +112,29 @@ static inline unsigned int hmmu_insn_modrm(const uint8_t *p, unsigned int rex)
 		return hmmu_insn_scratch(rm) ? 2 : 0;
 	if (p[0] == 0x8b && mod == 3)
 		return hmmu_insn_scratch(reg) ? 2 : 0;
-	if (p[0] == 0x89 && mod == 1 && p[1] % 8 == 4 && p[2] == 0x24)
+	/* With REX.X or REX.B it is another address. */
+	if (p[0] == 0x89 && mod == 1 && p[1] % 8 == 4 && p[2] == 0x24 && !(rex & 3))
 		return 4;
 	if (p[0] == 0xf7 && mod == 3 && (p[1] & 0x38) == 0)
 		return 6;
+	if (p[0] == 0x83 && mod == 3 && (p[1] & 0x38) == 0x38)
+		return 3;
+	return 0;
+}
+
+/* How a cancellation point asks whether it is alone: cmpb $imm8,disp32(%rip), and through
+ * %fs cmpl $imm8,disp32 and mov disp32,%eax. The length, or 0. */
+static inline unsigned int hmmu_insn_single_thread(const uint8_t *p)
+{
+	static const uint8_t cmp_fs[] = {0x64, 0x83, 0x3c, 0x25};
+	static const uint8_t mov_fs[] = {0x64, 0x8b, 0x04, 0x25};
+
+	if (p[0] == 0x80 && p[1] == 0x3d)
+		return 7;
+	if (!memcmp(p, cmp_fs, sizeof(cmp_fs)))
+		return 9;
+	if (!memcmp(p, mov_fs, sizeof(mov_fs)))
+		return 8;
 	return 0;
 }
 
@@ -93,6 +150,8 @@ static inline struct hmmu_insn hmmu_insn_decode(const uint8_t *p)
 		insn.len = 4;
 	} else if (!memcmp(p, canary, sizeof(canary))) {
 		insn.len = 9;
+	} else if (hmmu_insn_single_thread(p)) {
+		insn.len = hmmu_insn_single_thread(p);
 	} else if (rex == 0x48 && p[1] == 0x83 && p[2] == 0xec && p[3] < 0x80) {
 		insn.len = 4;
 		insn.stack = p[3];
@@ -118,24 +177,44 @@ static inline bool hmmu_patch_one_word(const uint8_t *p)
 	return (uintptr_t)p % 8 + HMMU_PATCH_BYTES <= 8;
 }
 
+/* je, jne rel8: the way that goes on */
+static inline bool hmmu_insn_branch(const uint8_t *p)
+{
+	return p[0] == 0x74 || p[0] == 0x75;
+}
+
+/* The jump at @p, to be replaced by ours. Not with more than endbr64 in front: it would
+ * not be a whole function that it leads to. */
+static inline const char *hmmu_patch_over(const uint8_t *entry, unsigned int at,
+					  struct hmmu_patch_site *site)
+{
+	bool whole = at == 0 || (at == 4 && entry[0] == 0xf3 && entry[1] == 0x0f);
+
+	site->offset = at;
+	site->stack = 0;
+	site->foreign = whole ? hmmu_patch_target(entry + at) : NULL;
+	return site->foreign && hmmu_patch_one_word(entry + at) ? NULL : HMMU_PATCH_FOREIGN;
+}
+
 /*
- * hmmu_patch_find() - where to patch @entry. @alone: the process has one thread.
+ * hmmu_patch_find() - where to patch @entry. @flags: HMMU_PATCH_*.
  * NULL and *site, or why not.
  */
-static inline const char *hmmu_patch_find(const uint8_t *entry, bool alone,
+static inline const char *hmmu_patch_find(const uint8_t *entry, unsigned int flags,
 					  struct hmmu_patch_site *site)
 {
 	unsigned int at = 0, stack = 0;
 	const char *why = "its entry has no instruction that one store can replace";
 
+	site->foreign = NULL;
 	while (at + 16 <= HMMU_PATCH_WALK) {
 		struct hmmu_insn insn;
 
-		if (hmmu_insn_foreign(entry + at)) {
-			why = HMMU_PATCH_FOREIGN;
-			break;
-		}
+		if (hmmu_insn_foreign(entry + at))
+			return hmmu_patch_over(entry, at, site);
 		insn = hmmu_insn_decode(entry + at);
+		if ((flags & HMMU_PATCH_BRANCHES) && hmmu_insn_branch(entry + at))
+			insn.len = 2;
 		if (!insn.len) {
 			if (at < HMMU_PATCH_BYTES)
 				why = HMMU_PATCH_UNKNOWN;
@@ -149,7 +228,8 @@ static inline const char *hmmu_patch_find(const uint8_t *entry, bool alone,
 		at += insn.len;
 		stack += insn.stack;
 	}
-	if (alone && at >= HMMU_PATCH_BYTES && hmmu_patch_one_word(entry)) {
+	if ((flags & HMMU_PATCH_ALONE) && at >= HMMU_PATCH_BYTES &&
+	    hmmu_patch_one_word(entry)) {
 		site->offset = 0;
 		site->stack = 0;
 		return NULL;

@@ -6,6 +6,49 @@
 #include "../source/source.h"
 #include "notifier.h"
 
+#define CELLS (HMMU_OP_NR * HMMU_CALLER_NR)
+
+/* The last event of such a change comes when the pages are gone and another thread can
+ * have the address: exact only if somebody asks before it is used. */
+static bool frees_addresses(unsigned int op)
+{
+	return op == HMMU_OP_MUNMAP || op == HMMU_OP_MREMAP || op == HMMU_OP_BRK;
+}
+
+static uint16_t exactness(const struct mm_struct *mm, const struct hmmu_coverage *cell)
+{
+	if (cell->exactness == HMMU_BY_RETURN && frees_addresses(cell->operation) &&
+	    !(hmmu_load_relaxed(&mm->epoch) & EPOCH_PROBE))
+		return HMMU_BY_RETURN_REUSE_OPEN;
+	return cell->exactness;
+}
+
+struct hmmu_coverage hmmu_coverage(const struct mm_struct *mm, unsigned int op,
+				   unsigned int caller)
+{
+	struct hmmu_coverage cells[CELLS], best = {
+						   .operation = (uint16_t)op,
+						   .caller = (uint16_t)caller,
+						   .memory = HMMU_MEMORY_ANY,
+						   .exactness = HMMU_UNWATCHED,
+					   };
+
+	if (caller == HMMU_CALLER_EXPLICIT)
+		best.exactness = HMMU_BRACKETED;
+	for (unsigned int i = 0; i < HMMU_SOURCES; i++) {
+		const struct hmmu_coverage *cell = &cells[op * HMMU_CALLER_NR + caller];
+
+		if (!(mm->sources & hmmu_sources[i]->bit))
+			continue;
+		hmmu_sources[i]->describe(cells, CELLS);
+		if (exactness(mm, cell) > best.exactness) {
+			best.exactness = exactness(mm, cell);
+			best.source = hmmu_sources[i]->bit;
+		}
+	}
+	return best;
+}
+
 HMMU_EXPORT int hmmu_mm_describe(struct mm_struct *mm, struct hmmu_coverage *cells, size_t n)
 {
 	size_t total = 0;
@@ -14,17 +57,11 @@ HMMU_EXPORT int hmmu_mm_describe(struct mm_struct *mm, struct hmmu_coverage *cel
 		return -EINVAL;
 	if (!hmmu_mm_alive(mm))
 		return -ENODEV;
-	for (uint16_t op = 0; op < HMMU_OP_NR; op++, total++) {
-		if (total < n)
-			cells[total] = (struct hmmu_coverage){
-				.operation = op,
-				.caller = HMMU_CALLER_EXPLICIT,
-				.memory = HMMU_MEMORY_ANY,
-				.exactness = HMMU_BRACKETED,
-			};
+	for (unsigned int op = 0; op < HMMU_OP_NR; op++) {
+		for (unsigned int caller = 0; caller < HMMU_CALLER_NR; caller++, total++) {
+			if (total < n)
+				cells[total] = hmmu_coverage(mm, op, caller);
+		}
 	}
-	if (mm->sources & HMMU_SOURCE_HOOKS)
-		total += (size_t)hmmu_source_hooks.describe(total < n ? cells + total : NULL,
-							    total < n ? n - total : 0);
 	return (int)total;
 }

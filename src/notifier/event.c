@@ -15,9 +15,10 @@
 void hmmu_event_wait(struct mm_struct *mm, bool (*cond)(struct mm_struct *, const void *),
 		     const void *arg)
 {
-	/* Pairs with the load in hmmu_event_signal(). */
+	/* Pairs with the load in hmmu_event_signal(). models/spin/event.pml EV1 */
 	hmmu_add_seqcst(&mm->event_waiters, 1);
 	for (;;) {
+		/* event.pml EV2 EV3 EV4 */
 		uint32_t seen = hmmu_load_seqcst(&mm->event);
 
 		if (cond(mm, arg))
@@ -30,7 +31,7 @@ void hmmu_event_wait(struct mm_struct *mm, bool (*cond)(struct mm_struct *, cons
 /* The caller has made some condition true by a seqcst store. */
 void hmmu_event_signal(struct mm_struct *mm)
 {
-	/* Pairs with the count in hmmu_event_wait(). */
+	/* Pairs with the count in hmmu_event_wait(). event.pml EV5 EV6 */
 	if (hmmu_load_seqcst(&mm->event_waiters) == 0)
 		return;
 	if (HMMU_PLANTED(NO_REMOVE_WAKE))

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "../export.h"
+#include "../source/source.h"
 #include "notifier.h"
 #include "pool.h"
 
@@ -40,20 +41,40 @@ static int make_nodes(struct mm_struct *mm)
 	return ret;
 }
 
-/* The same for one GiB of the summary. */
-static int make_leaf(struct mm_struct *mm, unsigned long gib)
+/* The same for a table of few words of the summary. */
+static int make_few(struct mm_struct *mm, const struct hmmu_summary_need *need)
 {
-	struct hmmu_summary_leaf *leaf;
+	void *mem = hmmu_arena_take(&mm->arena, need->size);
 
+	if (mem) {
+		hmmu_summary_give(&mm->summary, need, mem);
+		return 0;
+	}
 	hmmu_mm_unlock(mm);
-	leaf = hmmu_map(sizeof(*leaf), false);
+	mem = hmmu_map(HMMU_ARENA_CHUNK, false);
+	hmmu_mm_lock(mm);
+	if (!mem)
+		return -ENOMEM;
+	mm->arena = (struct hmmu_arena){mem, HMMU_ARENA_CHUNK};
+	return 0; /* look again */
+}
+
+/* The same for one GiB of the summary. */
+static int make_leaf(struct mm_struct *mm, const struct hmmu_summary_need *need)
+{
+	void *leaf;
+
+	if (need->size <= SUMMARY_FEW_MAX)
+		return make_few(mm, need);
+	hmmu_mm_unlock(mm);
+	leaf = hmmu_map(need->size, false);
 	hmmu_mm_lock(mm);
 	if (!leaf)
 		return -ENOMEM;
-	if (hmmu_summary_give(&mm->summary, gib, leaf))
+	if (hmmu_summary_give(&mm->summary, need, leaf))
 		return 0;
 	hmmu_mm_unlock(mm);
-	hmmu_unmap(leaf, sizeof(*leaf));
+	hmmu_unmap(leaf, need->size);
 	hmmu_mm_lock(mm);
 	return 0;
 }
@@ -64,10 +85,10 @@ static int make_room(struct mm_struct *mm, uint64_t start, uint64_t last)
 	int ret = 0;
 
 	while (!ret) {
-		long gib = hmmu_summary_missing(&mm->summary, start, last);
+		struct hmmu_summary_need need;
 
-		if (gib >= 0)
-			ret = make_leaf(mm, (unsigned long)gib);
+		if (hmmu_summary_missing(&mm->summary, start, last, &need))
+			ret = make_leaf(mm, &need);
 		else if (!hmmu_itree_ready(&mm->tree))
 			ret = make_nodes(mm);
 		else
@@ -76,7 +97,7 @@ static int make_room(struct mm_struct *mm, uint64_t start, uint64_t last)
 	return ret;
 }
 
-/* With the lock: the store half of G2's pair. */
+/* With the lock: the store half of G2's pair. models/spin/core.pml IN1 */
 static void announce(struct mm_struct *mm, const struct hmmu_sub *sub)
 {
 	hmmu_summary_add(&mm->summary, sub->start, sub->last);
@@ -97,8 +118,9 @@ static void init_sub(struct hmmu_sub *sub, struct mm_struct *mm, struct hmmu_new
 	who->id = mm->next_id++;
 	who->count = &sub->begun;
 	*sub = (struct hmmu_sub){
-		.begun = mm->seq_floor,
+		.begun = mm->seq_floor + (mm->net != NULL),
 		.ended = mm->seq_floor,
+		.unarmed = mm->net != NULL,
 		.mm = mm,
 		.ops = ops,
 		.start = who->start,
@@ -134,13 +156,16 @@ HMMU_EXPORT int mmu_interval_notifier_insert(struct mmu_interval_notifier *pub,
 		return -EOVERFLOW;
 	if (!hmmu_mm_alive(mm))
 		return -ENODEV;
+	(void)HMMU_CONTEXT("insert", HMMU_NOT_SIGNAL | HMMU_NOT_VFORK, sub);
+	if (mm->sources)
+		hmmu_source_check();
 	hmmu_mm_lock(mm);
 	if (HMMU_PLANTED(SCAN_BEFORE_PUBLISH))
 		scan_early(sub, mm, &who, ops);
 	ret = make_room(mm, start, who.last);
 	if (ret)
 		goto out;
-	/* From here to the end under one hold: seen whole or not at all. */
+	/* From here to the end under one hold: seen whole or not at all. core.pml IN2 */
 	if (!HMMU_PLANTED(SCAN_BEFORE_PUBLISH))
 		init_sub(sub, mm, &who, ops);
 	announce(mm, sub);
@@ -156,10 +181,9 @@ out:
 
 static void check_remove(const struct hmmu_sub *sub)
 {
-	if (hmmu_tls.frame)
-		hmmu_report("remove-in-callback", sub);
-	if (hmmu_tls.driver_lock == sub)
-		hmmu_report("remove-under-driver-lock", sub);
+	if (!HMMU_CONTEXT("remove", HMMU_NOT_ANY, sub))
+		hmmu_lockdep_might(HMMU_CLASS_CALLBACK);
+	(void)sub;
 }
 
 static bool still_open(struct mm_struct *mm, const void *arg)
@@ -167,6 +191,23 @@ static bool still_open(struct mm_struct *mm, const void *arg)
 	const struct hmmu_sub *sub = arg;
 
 	return hmmu_load_seqcst(&sub->begun) == hmmu_load_seqcst(&sub->ended);
+}
+
+/* With the lock, after removals was counted: does something without a slot run its callback?
+ * Who does not by now looks at removals before he would. Pairs with hmmu_hazard_move(). */
+static bool runs_without_slot(const struct mm_struct *mm, const struct hmmu_sub *sub)
+{
+	struct hmmu_inv *head[OVERFLOW_HEADS];
+	unsigned int n;
+
+	if (mm->overflow.n == 0)
+		return false;
+	n = hmmu_overflow_heads(&mm->overflow, sub->start, sub->last, head);
+	while (n-- > 0)
+		for (struct hmmu_inv *inv = head[n]; inv; inv = inv->next)
+			if (hmmu_load_seqcst(&inv->hazard) == sub)
+				return true;
+	return false;
 }
 
 HMMU_EXPORT void mmu_interval_notifier_remove(struct mmu_interval_notifier *pub)
@@ -188,14 +229,14 @@ HMMU_EXPORT void mmu_interval_notifier_remove(struct mmu_interval_notifier *pub)
 	hmmu_itree_remove(&mm->tree, key_of(sub));
 	withdraw(mm, sub);
 	mm->nsubs--;
-	/* Pairs with the load in walk_call(): G3's Dekker pair. */
+	/* Pairs with the load in walk_call(): G3's Dekker pair. core.pml RM1 */
 	hmmu_add_seqcst(&mm->removals, 1);
 	if (sub->begun >= mm->seq_floor && !HMMU_PLANTED(SEQ_COMES_AGAIN))
 		mm->seq_floor = sub->begun + 1;
-	overflow = mm->overflow != NULL;
+	overflow = runs_without_slot(mm, sub);
 	reader = sub->waiters > 0;
 	sub->cookie = HMMU_SUB_DEAD;
-	/* Nobody will add to ended any more. */
+	/* Nobody will add to ended any more. models/spin/wait.pml WT6 */
 	hmmu_store_release(&sub->ended, hmmu_load_relaxed(&sub->begun));
 	hmmu_mm_unlock(mm);
 	if (reader) {
@@ -203,5 +244,7 @@ HMMU_EXPORT void mmu_interval_notifier_remove(struct mmu_interval_notifier *pub)
 		hmmu_wake_readers(&sub->ended);
 	}
 	hmmu_wait_callbacks(mm, sub, overflow);
+	if (mm->net)
+		mm->net->disarm(mm, sub->start, sub->last);
 	sub->mm = dead_mm();
 }

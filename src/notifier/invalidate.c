@@ -29,7 +29,7 @@ const void **hmmu_inv_hazard(struct hmmu_inv *inv)
 
 void hmmu_hazard_move(struct hmmu_inv *inv, const void *next)
 {
-	/* Pairs with the loads in callbacks_running(). */
+	/* Pairs with the loads in callbacks_running(). models/spin/core.pml HZ1 */
 	hmmu_store_seqcst(hmmu_inv_hazard(inv), next);
 	hmmu_event_signal(inv->mm);
 }
@@ -46,17 +46,29 @@ struct walk {
 	struct hmmu_match match[HMMU_BATCH];
 };
 
-static void count(struct hmmu_sub *sub)
+/* What replaces a mapping takes its registration with the net away. */
+static uint64_t disarms(const struct hmmu_inv *inv, struct hmmu_sub *sub)
 {
+	if (!inv->mm->net || sub->unarmed || inv->event == MMU_NOTIFY_CLEAR ||
+	    inv->event == MMU_NOTIFY_PROTECTION_VMA || inv->event == MMU_NOTIFY_PROTECTION_PAGE)
+		return 0;
+	sub->unarmed = 1;
+	return 1;
+}
+
+static void count(const struct hmmu_inv *inv, struct hmmu_sub *sub)
+{
+	uint64_t n = 1 + disarms(inv, sub);
+
 	if (HMMU_PLANTED(START_ONLY))
 		hmmu_store_release(&sub->ended, hmmu_load_relaxed(&sub->ended) + 1);
 	/* Release: a reader that loads it has what came before (meeting 1). Pairs with the
 	 * loads in read.c. */
-	hmmu_store_release(&sub->begun, hmmu_load_relaxed(&sub->begun) + 1);
+	hmmu_store_release(&sub->begun, hmmu_load_relaxed(&sub->begun) + n);
 }
 
 /* With the lock: the next ones to call, counted if the walk had not come so far. May
- * find none and yet more to look at. */
+ * find none and yet more to look at. models/spin/core.pml WK2 */
 static void walk_next(struct walk *w)
 {
 	struct hmmu_inv *inv = w->inv;
@@ -74,7 +86,7 @@ static void walk_next(struct walk *w)
 		if (sub->id >= inv->limit)
 			continue; /* it has counted itself */
 		if (hmmu_key_less(inv->progress, after)) {
-			count(sub);
+			count(inv, sub);
 			inv->progress = after;
 		}
 		w->match[w->n++] = w->match[i];
@@ -100,8 +112,11 @@ static bool call(struct hmmu_inv *inv, struct hmmu_sub *sub)
 	if (HMMU_PLANTED(CALLBACK_SKIPPED))
 		return true;
 	hmmu_tls.frame = &frame;
+	hmmu_lockdep_acquire(HMMU_CLASS_CALLBACK, &frame,
+			     HMMU_LOCKDEP_TRY | (blockable(inv) ? 0 : HMMU_LOCKDEP_NONBLOCK));
 	done = sub->ops->invalidate((struct mmu_interval_notifier *)sub,
 				    (const struct mmu_notifier_range *)inv, seq);
+	hmmu_lockdep_release(&frame);
 	hmmu_tls.frame = frame.outer;
 	if (done) {
 		/* A driver that knows its own change by the owner may ignore it. */
@@ -124,7 +139,7 @@ static bool walk_call(struct walk *w)
 	for (size_t i = 0; i < w->n && accepted; i++) {
 		if (i > 0) {
 			hmmu_hazard_move(w->inv, w->match[i].sub);
-			/* Pairs with the count in remove: G3's Dekker pair. */
+			/* Pairs with the count in remove: G3's Dekker pair. core.pml HZ2 */
 			if (hmmu_load_seqcst(&mm->removals) != w->removals &&
 			    !HMMU_PLANTED(NO_HAZARD_RECHECK)) {
 				w->more = true; /* it may be gone: walk again from called */
@@ -138,24 +153,6 @@ static bool walk_call(struct walk *w)
 	return accepted;
 }
 
-static void link_overflow(struct hmmu_inv *inv)
-{
-	struct mm_struct *mm = inv->mm;
-
-	inv->next = mm->overflow;
-	inv->link = &mm->overflow;
-	if (inv->next)
-		inv->next->link = &inv->next;
-	mm->overflow = inv;
-}
-
-static void unlink_overflow(struct hmmu_inv *inv)
-{
-	*inv->link = inv->next;
-	if (inv->next)
-		inv->next->link = inv->link;
-}
-
 /* With the lock. */
 static void note_single(struct hmmu_slot *slot, const struct walk *w)
 {
@@ -164,7 +161,7 @@ static void note_single(struct hmmu_slot *slot, const struct walk *w)
 }
 
 /* With the lock, released on return: calls every overlapping subscription that was
- * inserted before. false: one refused. */
+ * inserted before. false: one refused. core.pml WK1 WK3 */
 static bool walk_all(struct hmmu_inv *inv)
 {
 	struct mm_struct *mm = inv->mm;
@@ -176,8 +173,12 @@ static bool walk_all(struct hmmu_inv *inv)
 	walk_next(&w);
 	if (inv->slot)
 		note_single(&mm->slots[inv->slot - 1], &w);
-	if (w.n == 0 && !w.more && !mm->whole && inv->slot)
+	/* Nobody at all: who has counted itself keeps its cells. Its end is like that of one
+	 * whom the summary told so: it looks whether somebody came later and has pinned it. */
+	if (w.n == 0 && !w.called.sub && !mm->whole && inv->slot) {
 		hmmu_summary_heal(&mm->summary, &mm->tree, inv->start, inv->end - 1);
+		hmmu_slot_unpin(inv);
+	}
 	hmmu_mm_unlock(mm);
 	for (;;) {
 		if (w.n > 0 && !walk_call(&w))
@@ -199,9 +200,11 @@ __attribute__((noinline)) static int start_watched(struct hmmu_inv *inv)
 	bool accepted;
 
 	hmmu_inv_lock(inv);
-	inv->watched = 1;
-	if (!inv->slot)
-		link_overflow(inv);
+	hmmu_slot_pin(inv);
+	if (!inv->slot) {
+		inv->hazard = NULL;
+		hmmu_overflow_add(&mm->overflow, inv);
+	}
 	if (inv->limit > mm->next_id)
 		inv->limit = mm->next_id;
 	inv->walked = 1;
@@ -211,6 +214,7 @@ __attribute__((noinline)) static int start_watched(struct hmmu_inv *inv)
 	if (accepted)
 		return 0;
 	close_watched(inv);
+	hmmu_lockdep_end(inv);
 	inv->state = INV_DONE;
 	return -EAGAIN;
 }
@@ -237,13 +241,23 @@ static int start_undecided(struct hmmu_inv *inv)
 	return 0;
 }
 
+static inline bool watched(struct mm_struct *mm, uint64_t start, uint64_t last)
+{
+	/* The load half of G2's pair, as those in the summary. models/spin/core.pml ST1 */
+	uint64_t gate = hmmu_load_seqcst(&mm->gate);
+
+	return gate &&
+	       ((gate & GATE_WHOLE) || hmmu_summary_watched(&mm->summary, gate, start, last));
+}
+
+bool hmmu_mm_watches(struct mm_struct *mm, uint64_t start, uint64_t last)
+{
+	return watched(mm, start, last);
+}
+
 static inline bool summary_says(struct hmmu_inv *inv)
 {
-	/* The load half of G2's pair, as those in the summary. */
-	uint64_t gate = hmmu_load_seqcst(&inv->mm->gate);
-
-	return gate && ((gate & GATE_WHOLE) || hmmu_summary_watched(&inv->mm->summary, gate,
-								    inv->start, inv->end - 1));
+	return watched(inv->mm, inv->start, inv->end - 1);
 }
 
 static int start(struct hmmu_inv *inv)
@@ -263,20 +277,38 @@ static int start(struct hmmu_inv *inv)
 	}
 	if (hmmu_tls.held)
 		return start_undecided(inv);
-	inv->slot = 0;
-	inv->watched = inv->walked = inv->ending = 0;
-	inv->limit = UINT64_MAX;
-	inv->progress = HMMU_KEY_FIRST;
-	inv->whole_progress = 0;
-	inv->hazard = NULL;
+	hmmu_lockdep_start(inv, blockable(inv));
 	inv->state = INV_OPEN;
 	if (HMMU_PLANTED(SUMMARY_BEFORE_SLOT))
 		early = !summary_says(inv);
-	if (!hmmu_slot_claim(mm, inv))
+	if (!hmmu_slot_claim(mm, inv)) {
+		inv->slot = 0;
 		return start_watched(inv);
+	}
 	if (early || !summary_says(inv))
 		return 0;
 	return start_watched(inv);
+}
+
+/* As start(), for who must not run a callback: -EAGAIN, and nothing is open, if one would
+ * have to run, or if that is not known without the lock. */
+int hmmu_start_quiet(struct mmu_notifier_range *range)
+{
+	struct hmmu_inv *inv = (struct hmmu_inv *)range;
+	struct mm_struct *mm = inv->mm;
+
+	if (!hmmu_mm_alive(mm)) {
+		inv->state = INV_NOTHING;
+		return 0;
+	}
+	if (hmmu_tls.held || !hmmu_slot_claim(mm, inv))
+		return -EAGAIN;
+	inv->state = INV_OPEN;
+	if (!summary_says(inv))
+		return 0;
+	/* Who attached meanwhile has counted it: the end counts it back. */
+	mmu_notifier_invalidate_range_end(range);
+	return -EAGAIN;
 }
 
 /* ---- end -------------------------------------------------------------- */
@@ -303,7 +335,8 @@ static size_t end_next(struct hmmu_inv *inv, struct hmmu_key *after, uint64_t **
 		*after = hmmu_match_key(&match[i]);
 		if (!counted(inv, sub, *after))
 			continue;
-		/* Release: G5. Pairs with the load in try_begin(). */
+		/* Release: G5. Pairs with the load in try_begin(). core.pml EN3;
+		 * wait.pml WT4 */
 		hmmu_store_release(&sub->ended, hmmu_load_relaxed(&sub->ended) + 1);
 		if (sub->waiters)
 			wake[n++] = &sub->ended;
@@ -323,7 +356,8 @@ static void end_subs(struct hmmu_inv *inv)
 		n = end_next(inv, &after, wake, &more);
 		if (!more && n == 0)
 			return;
-		/* The lock is not held across a system call, nor for long. */
+		/* The lock is not held across a system call, nor for long. The subscription may
+		 * be gone by then: its address alone is used. models/spin/wait.pml WT5 */
 		hmmu_mm_unlock(inv->mm);
 		while (n > 0)
 			hmmu_wake_readers(wake[--n]);
@@ -339,13 +373,11 @@ static struct hmmu_sub *only_one(const struct hmmu_inv *inv)
 {
 	const struct hmmu_slot *slot;
 
-	if (!inv->slot || !inv->watched)
+	if (!inv->slot || !inv->walked || inv->attached)
 		return NULL;
 	slot = &inv->mm->slots[inv->slot - 1];
 	if (!slot->single)
 		return NULL;
-	if (hmmu_load_relaxed(&slot->state) != inv->slot_state)
-		return NULL; /* ATTACHED */
 	if (hmmu_load_relaxed(&inv->mm->removals) != slot->single_removals &&
 	    !HMMU_PLANTED(SINGLE_GONE))
 		return NULL;
@@ -366,19 +398,24 @@ static void end_single(struct hmmu_inv *inv, struct hmmu_sub *sub)
 	hmmu_inv_lock(inv);
 }
 
-/* The invalidation is over, or was refused: everyone it counted is released. */
+/* The invalidation is over, or was refused: everyone it counted is released.
+ * core.pml EN2 */
 __attribute__((noinline)) static void close_watched(struct hmmu_inv *inv)
 {
 	struct mm_struct *mm = inv->mm;
 	struct hmmu_sub *single;
 
 	hmmu_inv_lock(inv);
+	if (inv->slot &&
+	    hmmu_load_relaxed(&mm->slots[inv->slot - 1].pinned) != inv->slot_state) {
+		/* A newcomer pinned it, and then found that it was over. core.pml EN7 */
+		hmmu_slot_free(inv);
+		hmmu_mm_unlock(mm);
+		return;
+	}
 	single = only_one(inv);
 	inv->ending = 1;
 	inv->end_limit = mm->next_id;
-	if (inv->slot)
-		hmmu_store_release(&mm->slots[inv->slot - 1].state,
-				   inv->slot_state - SLOT_OPEN + SLOT_ENDING);
 	/* state is OPEN still: refused. */
 	if (!HMMU_PLANTED(START_ONLY) &&
 	    !(HMMU_PLANTED(EAGAIN_NO_UNDO) && inv->state == INV_OPEN)) {
@@ -391,7 +428,7 @@ __attribute__((noinline)) static void close_watched(struct hmmu_inv *inv)
 	if (inv->slot)
 		hmmu_slot_free(inv);
 	else
-		unlink_overflow(inv);
+		hmmu_overflow_del(&mm->overflow, inv);
 	hmmu_mm_unlock(inv->mm);
 	hmmu_event_signal(mm);
 }
@@ -407,7 +444,8 @@ static void end(struct hmmu_inv *inv)
 			return; /* forked between start and end */
 		if (hmmu_tls.held)
 			hmmu_report("end-of-another-context", inv);
-		if (inv->watched || !hmmu_slot_release(inv))
+		hmmu_lockdep_end(inv);
+		if (!inv->slot || !hmmu_slot_release(inv))
 			close_watched(inv);
 		return;
 	case INV_UNDECIDED:
@@ -446,18 +484,21 @@ static unsigned int callbacks_running(struct mm_struct *mm, const void *subject)
 	unsigned int high = hmmu_load_seqcst(&mm->slots_high), n = 0;
 
 	for (unsigned int i = 0; i < high; i++)
-		/* Pairs with hmmu_hazard_move(). */
+		/* Pairs with hmmu_hazard_move(). core.pml RM2 */
 		n += hmmu_load_seqcst(&mm->slots[i].hazard) == subject;
 	return n;
 }
 
 static unsigned int overflow_running(struct mm_struct *mm, const void *subject)
 {
-	unsigned int n = 0;
+	struct hmmu_inv *head[OVERFLOW_HEADS];
+	unsigned int lists, n = 0;
 
 	hmmu_mm_lock(mm);
-	for (struct hmmu_inv *inv = mm->overflow; inv; inv = inv->next)
-		n += hmmu_load_seqcst(&inv->hazard) == subject;
+	lists = hmmu_overflow_heads(&mm->overflow, 0, UINT64_MAX, head);
+	while (lists-- > 0)
+		for (struct hmmu_inv *inv = head[lists]; inv; inv = inv->next)
+			n += hmmu_load_seqcst(&inv->hazard) == subject;
 	hmmu_mm_unlock(mm);
 	return n;
 }

@@ -2,14 +2,26 @@
 /*
  * itree.c - see itree.h.
  *
- * Nodes are arrays per field: a search touches keys only. Invariants, checked by
+ * Inner nodes are arrays per field: a search touches keys and max only. An entry of a leaf lies
+ *in one place: a search ends there, and what is moved aside for a newcomer lies close together.
+ * Invariants, checked by
  * hmmu_itree_check():
  *
  *	keys of a leaf ascend strictly
  *	inner: key[i] <= every key below child[i] and > every key below child[i - 1],
  *	       for i >= 1; key[0] is never looked at
  *	inner: max[i] == the largest `last` below child[i]
+ *	longest >= last - start of every entry below the node
  *	no node is empty but a root that is a leaf
+ *
+ * Who overlaps [start, last]? Nobody who begins before start - longest, so a search begins
+ * there, in each node by bisection, and ends at `last`. Where all are of about one length
+ * that is where the matches are. One long one among short ones makes it begin early, and max[]
+ * tells which of the children are looked into.
+ *
+ * An insert raises max[] and longest on its way down. A remove looks at max[] again where it
+ * took the largest away, upwards as long as something changed; longest is a bound, which stays
+ * until a leaf is split: what was too long a search is no longer than one without it.
  *
  * A leaf that falls below a quarter is merged with a neighbour under the same parent
  * if both fit; so are inner nodes.
@@ -28,13 +40,18 @@
 struct hmmu_node {
 	uint32_t n;
 	uint32_t pad;
+	uint64_t longest;
+};
+
+struct entry {
+	uint64_t start;
+	uint64_t last;
+	struct hmmu_sub *sub;
 };
 
 struct leaf {
 	struct hmmu_node h;
-	uint64_t start[LEAF_CAP];
-	uint64_t last[LEAF_CAP];
-	struct hmmu_sub *sub[LEAF_CAP];
+	struct entry entry[LEAF_CAP];
 };
 
 struct inner {
@@ -54,7 +71,7 @@ struct step {
 
 static struct hmmu_key leaf_key(const struct leaf *l, uint32_t i)
 {
-	return (struct hmmu_key){l->start[i], (uint64_t)(uintptr_t)l->sub[i]};
+	return (struct hmmu_key){l->entry[i].start, (uint64_t)(uintptr_t)l->entry[i].sub};
 }
 
 static struct hmmu_key inner_key(const struct inner *n, uint32_t i)
@@ -62,40 +79,57 @@ static struct hmmu_key inner_key(const struct inner *n, uint32_t i)
 	return (struct hmmu_key){n->kstart[i], n->ksub[i]};
 }
 
-/* The first entry that is not below @key. */
+/* How many of v[0, n), which ascend, are below @x. Eight at a time, then one: what is asked for
+ * again is predicted, and nothing waits for a load before it. */
+static inline uint32_t count_below(const uint64_t *v, uint32_t n, uint64_t x)
+{
+	uint32_t i = 0;
+
+	while (i + 8 <= n && v[i + 7] < x)
+		i += 8;
+	while (i < n && v[i] < x)
+		i++;
+	return i;
+}
+
+static inline uint32_t leaf_below(const struct leaf *l, uint64_t x)
+{
+	uint32_t i = 0, n = l->h.n;
+
+	while (i + 8 <= n && l->entry[i + 7].start < x)
+		i += 8;
+	while (i < n && l->entry[i].start < x)
+		i++;
+	return i;
+}
+
+/* The first entry that is not below @key: few begin at the same address. */
 static uint32_t leaf_lower(const struct leaf *l, struct hmmu_key key)
 {
-	uint32_t lo = 0, n = l->h.n;
+	uint32_t i = leaf_below(l, key.start);
 
-	while (n > 0) {
-		uint32_t half = n / 2;
-
-		if (hmmu_key_less(leaf_key(l, lo + half), key)) {
-			lo += half + 1;
-			n -= half + 1;
-		} else {
-			n = half;
-		}
-	}
-	return lo;
+	while (i < l->h.n && hmmu_key_less(leaf_key(l, i), key))
+		i++;
+	return i;
 }
 
 /* The child that @key belongs to. */
 static uint32_t inner_child(const struct inner *n, struct hmmu_key key)
 {
-	uint32_t lo = 1, count = n->h.n - 1;
+	uint32_t i = count_below(n->kstart + 1, n->h.n - 1, key.start);
 
-	while (count > 0) {
-		uint32_t half = count / 2;
+	while (i + 1 < n->h.n && !hmmu_key_less(key, inner_key(n, i + 1)))
+		i++;
+	return i;
+}
 
-		if (!hmmu_key_less(key, inner_key(n, lo + half))) {
-			lo += half + 1;
-			count -= half + 1;
-		} else {
-			count = half;
-		}
-	}
-	return lo - 1;
+static uint64_t leaf_max(const struct leaf *l)
+{
+	uint64_t max = 0;
+
+	for (uint32_t i = 0; i < l->h.n; i++)
+		max = l->entry[i].last > max ? l->entry[i].last : max;
+	return max;
 }
 
 static uint64_t max_of(const uint64_t *v, uint32_t n)
@@ -105,6 +139,29 @@ static uint64_t max_of(const uint64_t *v, uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 		max = v[i] > max ? v[i] : max;
 	return max;
+}
+
+/* Lengths by classes, so that few inserts raise a bound: 4 KiB, and four times the last. */
+static uint64_t class_of(uint64_t start, uint64_t last)
+{
+	uint64_t length = (last - start) | 4095;
+
+	return ~0ULL >> (__builtin_clzll(length) & ~1);
+}
+
+static uint64_t leaf_longest(const struct leaf *l)
+{
+	uint64_t longest = 0;
+
+	for (uint32_t i = 0; i < l->h.n; i++)
+		longest |= class_of(l->entry[i].start, l->entry[i].last);
+	return longest;
+}
+
+static void raise(uint64_t *bound, uint64_t to)
+{
+	if (*bound < to)
+		*bound = to;
 }
 
 bool hmmu_itree_ready(const struct hmmu_itree *t)
@@ -121,9 +178,9 @@ bool hmmu_itree_ready(const struct hmmu_itree *t)
 
 static void leaf_insert_at(struct leaf *l, uint32_t i, struct hmmu_key key, uint64_t last)
 {
-	ARRAY_INSERT(l->start, i, l->h.n, key.start);
-	ARRAY_INSERT(l->last, i, l->h.n, last);
-	ARRAY_INSERT(l->sub, i, l->h.n, (struct hmmu_sub *)(uintptr_t)key.sub);
+	struct entry entry = {key.start, last, (struct hmmu_sub *)(uintptr_t)key.sub};
+
+	ARRAY_INSERT(l->entry, i, l->h.n, entry);
 	l->h.n++;
 }
 
@@ -151,11 +208,10 @@ static void leaf_move(struct leaf *dst, struct leaf *src, uint32_t from)
 {
 	uint32_t count = src->h.n - from;
 
-	memcpy(&dst->start[dst->h.n], &src->start[from], count * sizeof(src->start[0]));
-	memcpy(&dst->last[dst->h.n], &src->last[from], count * sizeof(src->last[0]));
-	memcpy(&dst->sub[dst->h.n], &src->sub[from], count * sizeof(src->sub[0]));
+	memcpy(&dst->entry[dst->h.n], &src->entry[from], count * sizeof(src->entry[0]));
 	dst->h.n += count;
 	src->h.n = from;
+	raise(&dst->h.longest, src->h.longest);
 }
 
 static void inner_move(struct inner *dst, struct inner *src, uint32_t from)
@@ -168,6 +224,7 @@ static void inner_move(struct inner *dst, struct inner *src, uint32_t from)
 	memcpy(&dst->child[dst->h.n], &src->child[from], count * sizeof(src->child[0]));
 	dst->h.n += count;
 	src->h.n = from;
+	raise(&dst->h.longest, src->h.longest);
 }
 
 /* A node that was split off to the right of what path[] leads to. */
@@ -191,6 +248,7 @@ static void leaf_insert(struct hmmu_itree *t, struct leaf *l, struct hmmu_key ke
 	struct leaf *right;
 
 	split->right = NULL;
+	raise(&l->h.longest, class_of(key.start, last));
 	if (l->h.n < LEAF_CAP) {
 		leaf_insert_at(l, i, key, last);
 		return;
@@ -198,6 +256,7 @@ static void leaf_insert(struct hmmu_itree *t, struct leaf *l, struct hmmu_key ke
 	at = split_point(i, LEAF_CAP);
 	right = (struct leaf *)hmmu_node_get(t);
 	right->h.n = 0;
+	right->h.longest = 0;
 	leaf_move(right, l, at);
 	if (i > at)
 		leaf_insert_at(right, i - at, key, last);
@@ -205,8 +264,10 @@ static void leaf_insert(struct hmmu_itree *t, struct leaf *l, struct hmmu_key ke
 		leaf_insert_at(l, i, key, last);
 	split->right = &right->h;
 	split->key = leaf_key(right, 0);
-	split->left_max = max_of(l->last, l->h.n);
-	split->right_max = max_of(right->last, right->h.n);
+	l->h.longest = leaf_longest(l);
+	right->h.longest = leaf_longest(right);
+	split->left_max = leaf_max(l);
+	split->right_max = leaf_max(right);
 }
 
 static void inner_insert(struct hmmu_itree *t, struct inner *n, uint32_t i, struct split *split)
@@ -224,6 +285,7 @@ static void inner_insert(struct hmmu_itree *t, struct inner *n, uint32_t i, stru
 	at = split_point(i, INNER_CAP);
 	right = (struct inner *)hmmu_node_get(t);
 	right->h.n = 0;
+	right->h.longest = 0;
 	inner_move(right, n, at);
 	if (i > at)
 		inner_insert_at(right, i - at, split->key, split->right_max, split->right);
@@ -240,10 +302,28 @@ static void grow_root(struct hmmu_itree *t, const struct split *split)
 	struct inner *root = (struct inner *)hmmu_node_get(t);
 
 	root->h.n = 0;
+	root->h.longest = t->root->longest;
+	raise(&root->h.longest, split->right->longest);
 	inner_insert_at(root, 0, HMMU_KEY_FIRST, split->left_max, t->root);
 	inner_insert_at(root, 1, split->key, split->right_max, split->right);
 	t->root = &root->h;
 	t->height++;
+}
+
+/* All of a leaf at once: one miss instead of one after the other. Lines come in pairs. */
+static inline void prefetch_leaf(const struct hmmu_node *node)
+{
+	const char *at = (const char *)node;
+
+	_Static_assert(sizeof(struct leaf) <= 8 * 128, "eight pairs of lines");
+	__builtin_prefetch(at);
+	__builtin_prefetch(at + 128);
+	__builtin_prefetch(at + 256);
+	__builtin_prefetch(at + 384);
+	__builtin_prefetch(at + 512);
+	__builtin_prefetch(at + 640);
+	__builtin_prefetch(at + 768);
+	__builtin_prefetch(at + 896);
 }
 
 /* From the root to @key's leaf; path[0] is the root, path[height - 1] the leaf's
@@ -257,11 +337,13 @@ static struct leaf *descend(const struct hmmu_itree *t, struct hmmu_key key, str
 		path[d].i = inner_child(path[d].node, key);
 		node = path[d].node->child[path[d].i];
 	}
+	prefetch_leaf(node);
 	return (struct leaf *)node;
 }
 
 void hmmu_itree_insert(struct hmmu_itree *t, struct hmmu_key key, uint64_t last)
 {
+	uint64_t longest = class_of(key.start, last);
 	struct step path[HEIGHT_MAX];
 	struct split split;
 	struct leaf *leaf;
@@ -269,13 +351,13 @@ void hmmu_itree_insert(struct hmmu_itree *t, struct hmmu_key key, uint64_t last)
 	if (!t->root) {
 		t->root = hmmu_node_get(t);
 		t->root->n = 0;
+		t->root->longest = 0;
 		t->height = 0;
 	}
 	leaf = descend(t, key, path);
 	for (unsigned int d = 0; d < t->height; d++) {
-		uint64_t *max = &path[d].node->max[path[d].i];
-
-		*max = last > *max ? last : *max;
+		raise(&path[d].node->max[path[d].i], last);
+		raise(&path[d].node->h.longest, longest);
 	}
 	leaf_insert(t, leaf, key, last, &split);
 	for (unsigned int d = t->height; d-- > 0 && split.right;)
@@ -305,40 +387,32 @@ static bool merge(struct hmmu_itree *t, struct inner *n, uint32_t i, bool leaves
 	return true;
 }
 
-/* Child @i of @n has lost an entry. */
-static void shrink_child(struct hmmu_itree *t, struct inner *n, uint32_t i, bool leaves)
+/* Below child @i of @n somebody has gone who ended at @last. false: nothing changed for those
+ * above. */
+static bool shrink_child(struct hmmu_itree *t, struct inner *n, uint32_t i, bool leaves,
+			 uint64_t last)
 {
 	struct hmmu_node *child = n->child[i];
+	uint32_t few = (leaves ? LEAF_CAP : INNER_CAP) / 4, before = n->h.n;
+	bool changed = false;
 
 	if (child->n == 0) {
 		inner_remove_at(n, i);
 		hmmu_node_put(t, child);
-		return;
+		return true;
 	}
-	n->max[i] = leaves ? max_of(((struct leaf *)child)->last, child->n)
-			   : max_of(((struct inner *)child)->max, child->n);
-	if (child->n >= (leaves ? LEAF_CAP : INNER_CAP) / 4)
-		return;
-	if (i > 0 && merge(t, n, i - 1, leaves))
-		return;
-	if (i + 1 < n->h.n)
+	if (n->max[i] == last) {
+		n->max[i] = leaves ? leaf_max((struct leaf *)child)
+				   : max_of(((struct inner *)child)->max, child->n);
+		changed = n->max[i] != last;
+	}
+	if (child->n < few && (i == 0 || !merge(t, n, i - 1, leaves)) && i + 1 < n->h.n)
 		merge(t, n, i, leaves);
+	return changed || n->h.n != before;
 }
 
-void hmmu_itree_remove(struct hmmu_itree *t, struct hmmu_key key)
+static void shrink_root(struct hmmu_itree *t)
 {
-	struct step path[HEIGHT_MAX];
-	struct leaf *leaf = descend(t, key, path);
-	uint32_t i = leaf_lower(leaf, key);
-
-	assert(i < leaf->h.n && leaf->start[i] == key.start &&
-	       (uint64_t)(uintptr_t)leaf->sub[i] == key.sub);
-	ARRAY_REMOVE(leaf->start, i, leaf->h.n);
-	ARRAY_REMOVE(leaf->last, i, leaf->h.n);
-	ARRAY_REMOVE(leaf->sub, i, leaf->h.n);
-	leaf->h.n--;
-	for (unsigned int d = t->height; d-- > 0;)
-		shrink_child(t, path[d].node, path[d].i, d == t->height - 1);
 	while (t->height > 0 && t->root->n == 1) {
 		struct hmmu_node *old = t->root;
 
@@ -353,71 +427,110 @@ void hmmu_itree_remove(struct hmmu_itree *t, struct hmmu_key key)
 	}
 }
 
+void hmmu_itree_remove(struct hmmu_itree *t, struct hmmu_key key)
+{
+	struct step path[HEIGHT_MAX];
+	struct leaf *leaf = descend(t, key, path);
+	uint32_t i = leaf_lower(leaf, key);
+	uint64_t last;
+
+	assert(i < leaf->h.n && leaf->entry[i].start == key.start &&
+	       (uint64_t)(uintptr_t)leaf->entry[i].sub == key.sub);
+	last = leaf->entry[i].last;
+	ARRAY_REMOVE(leaf->entry, i, leaf->h.n);
+	leaf->h.n--;
+	for (unsigned int d = t->height; d-- > 0;) {
+		if (!shrink_child(t, path[d].node, path[d].i, d == t->height - 1, last))
+			return; /* the root is what it was */
+	}
+	shrink_root(t);
+}
+
 struct query {
 	uint64_t start;
 	uint64_t last;
 	struct hmmu_key after;
-	struct hmmu_match *out;
-	size_t n;
-	size_t max;
 };
 
-/* How many of v[0, n), which ascend, are not above @x. Without a branch to mispredict. */
-static uint32_t first_above(const uint64_t *v, uint32_t n, uint64_t x)
+/* Who overlaps begins here or later. */
+static inline uint64_t first_start(const struct hmmu_node *node, const struct query *q)
 {
-	uint32_t lo = 0;
+	uint64_t from = q->start > node->longest ? q->start - node->longest : 0;
 
-	while (n > 1) {
-		uint32_t half = n / 2;
-
-		lo += (uint32_t)(v[lo + half - 1] <= x) * half;
-		n -= half;
-	}
-	return lo + (n > 0 && v[lo] <= x);
+	return from > q->after.start ? from : q->after.start;
 }
 
-static void collect_leaf(const struct leaf *l, struct query *q)
+static struct hmmu_match *collect_leaf(const struct leaf *l, const struct query *q,
+				       struct hmmu_match *out, const struct hmmu_match *end)
 {
-	uint32_t i = 0, hi = first_above(l->start, l->h.n, q->last);
+	const struct entry *e = &l->entry[leaf_below(l, first_start(&l->h, q))];
+	const struct entry *behind = &l->entry[l->h.n];
 
-	if (q->after.start | q->after.sub) {
-		i = leaf_lower(l, q->after);
-		if (i < l->h.n && !hmmu_key_less(q->after, leaf_key(l, i)))
-			i++; /* after itself */
+	while (e < behind && e->start == q->after.start && (uintptr_t)e->sub <= q->after.sub)
+		e++; /* done before */
+	for (; e < behind && e->start <= q->last; e++) {
+		if (e->last < q->start)
+			continue;
+		*out++ = (struct hmmu_match){e->start, e->sub};
+		__builtin_prefetch(e->sub); /* it will be counted */
+		if (out == end)
+			break;
 	}
-	for (; i < hi && q->n < q->max; i++) {
-		if (l->last[i] >= q->start)
-			q->out[q->n++] = (struct hmmu_match){l->start[i], l->sub[i]};
-	}
+	return out;
 }
 
-static void collect(const struct hmmu_node *node, unsigned int height, struct query *q)
+/* The first child that may hold a match. */
+static inline uint32_t first_child(const struct inner *n, const struct query *q)
 {
-	const struct inner *n = (const struct inner *)node;
-	uint32_t i = 0, hi;
+	uint32_t i = count_below(n->kstart + 1, n->h.n - 1, first_start(&n->h, q));
 
-	if (height == 0) {
-		collect_leaf((const struct leaf *)node, q);
-		return;
-	}
-	/* key[0] is never looked at: child 0 may hold anything below key[1]. */
-	hi = 1 + first_above(n->kstart + 1, n->h.n - 1, q->last);
-	if (q->after.start | q->after.sub)
-		i = inner_child(n, q->after);
-	for (; i < hi && q->n < q->max; i++) {
+	while (i + 1 < n->h.n && n->kstart[i + 1] == q->after.start &&
+	       n->ksub[i + 1] <= q->after.sub)
+		i++;
+	return i;
+}
+
+/* The next one after @i; n->h.n: none. */
+static inline uint32_t next_child(const struct inner *n, uint32_t i, const struct query *q)
+{
+	while (++i < n->h.n && n->kstart[i] <= q->last) {
 		if (n->max[i] >= q->start)
-			collect(n->child[i], height - 1, q);
+			return i;
 	}
+	return n->h.n;
+}
+
+/* Matches to [out, end); where they end. Goes into all children but the last one. */
+static struct hmmu_match *collect(const struct hmmu_node *node, unsigned int height,
+				  const struct query *q, struct hmmu_match *out,
+				  const struct hmmu_match *end)
+{
+	for (; height > 0; height--) {
+		const struct inner *n = (const struct inner *)node;
+		uint32_t i = first_child(n, q), next;
+
+		if (n->max[i] < q->start)
+			i = next_child(n, i, q);
+		if (i == n->h.n)
+			return out;
+		while ((next = next_child(n, i, q)) < n->h.n) {
+			out = collect(n->child[i], height - 1, q, out, end);
+			if (out == end)
+				return out;
+			i = next;
+		}
+		node = n->child[i];
+	}
+	prefetch_leaf(node);
+	return collect_leaf((const struct leaf *)node, q, out, end);
 }
 
 size_t hmmu_itree_collect(const struct hmmu_itree *t, uint64_t start, uint64_t last,
 			  struct hmmu_key after, struct hmmu_match *out, size_t max)
 {
-	struct query q = {start, last, after, out, 0, max};
+	struct query q = {start, last, after};
 
-	if (t->root)
-		collect(t->root, t->height, &q);
-	return q.n;
+	return t->root ? (size_t)(collect(t->root, t->height, &q, out, out + max) - out) : 0;
 }
 
 /* Keys of @node lie in [lo, hi); its largest last in *max. */
@@ -432,10 +545,11 @@ static size_t check(const struct hmmu_node *node, unsigned int height, struct hm
 		for (uint32_t i = 0; i < l->h.n; i++) {
 			assert(!hmmu_key_less(leaf_key(l, i), lo));
 			assert(hmmu_key_less(leaf_key(l, i), hi));
+			assert(l->entry[i].last - l->entry[i].start <= l->h.longest);
 			lo = leaf_key(l, i);
 			lo.sub++;
 		}
-		*max = max_of(l->last, l->h.n);
+		*max = leaf_max(l);
 		return l->h.n;
 	}
 	assert(n->h.n >= 1 && n->h.n <= INNER_CAP);
@@ -445,6 +559,7 @@ static size_t check(const struct hmmu_node *node, unsigned int height, struct hm
 		total += check(n->child[i], height - 1, i > 0 ? inner_key(n, i) : lo,
 			       i + 1 < n->h.n ? inner_key(n, i + 1) : hi, &below);
 		assert(n->child[i]->n > 0 && n->max[i] == below);
+		assert(n->child[i]->longest <= n->h.longest);
 	}
 	*max = max_of(n->max, n->h.n);
 	return total;

@@ -15,10 +15,13 @@
 #include "../instance.h"
 #include "../reclaim/reclaim.h"
 #include "notifier.h"
+#include "../source/source.h"
 #include "pool.h"
 
-#define SOURCES_KNOWN (HMMU_SOURCE_HOOKS | HMMU_SOURCE_BEST)
-#define FLAGS_KNOWN HMMU_MM_OWN_RECLAIM
+#define SOURCES_KNOWN \
+	(HMMU_SOURCE_HOOKS | HMMU_SOURCE_USERFAULTFD | HMMU_SOURCE_SECCOMP | HMMU_SOURCE_BEST)
+#define SOURCES_BEST (HMMU_SOURCE_HOOKS | HMMU_SOURCE_USERFAULTFD)
+#define FLAGS_KNOWN (HMMU_MM_OWN_RECLAIM | HMMU_MM_PROBE_ACCESS)
 
 /* ---- the lock --------------------------------------------------------- */
 
@@ -51,7 +54,7 @@ void hmmu_mm_unlock(struct mm_struct *mm)
 	hmmu_signal_fence();
 }
 
-static void tell_lost(struct mm_struct *mm)
+void hmmu_mm_tell_lost(struct mm_struct *mm)
 {
 	struct mmu_notifier_range range;
 
@@ -71,7 +74,7 @@ void hmmu_mm_deliver_lost(struct mm_struct *mm)
 
 	if (!owed)
 		return;
-	tell_lost(mm);
+	hmmu_mm_tell_lost(mm);
 	/* Pairs with the loads of epoch in read.c. */
 	hmmu_add_seqcst(&mm->epoch, owed * EPOCH_CLEAR);
 	hmmu_event_signal(mm);
@@ -121,40 +124,100 @@ static int check_options(const struct hmmu_mm_options *o)
 	return 0;
 }
 
-/* Every operation through libc, from outside and from inside. What no source of this
- * version can watch at all (ftruncate) would refuse everybody: it is left to describe. */
-static bool meets(const struct hmmu_source *source, unsigned int require)
+/* Every operation through libc, from outside and from inside. Of a truncation no source
+ * can tell a mapping that is made meanwhile before: more would refuse everybody. */
+static bool meets(const struct mm_struct *mm, unsigned int require)
 {
-	struct hmmu_coverage cells[HMMU_OP_NR * HMMU_CALLER_NR];
-	int n = source->describe(cells, sizeof(cells) / sizeof(cells[0]));
+	for (unsigned int op = 0; op < HMMU_OP_NR; op++) {
+		bool truncates = op == HMMU_OP_FTRUNCATE || op == HMMU_OP_FALLOCATE;
+		unsigned int least =
+			truncates && require > HMMU_BY_RETURN ? HMMU_BY_RETURN : require;
 
-	for (int i = 0; i < n; i++) {
-		if (cells[i].caller != HMMU_CALLER_LIBC &&
-		    cells[i].caller != HMMU_CALLER_LIBC_INTERNAL)
-			continue;
-		if (cells[i].operation != HMMU_OP_FTRUNCATE && cells[i].exactness < require)
+		if (hmmu_coverage(mm, op, HMMU_CALLER_LIBC).exactness < least ||
+		    hmmu_coverage(mm, op, HMMU_CALLER_LIBC_INTERNAL).exactness < least)
 			return false;
 	}
 	return true;
 }
 
-/* With the instance's lock. */
-static int open_sources(struct mm_struct *mm, unsigned int require)
+/* What bracketing sources leave to the net is asked for where an address is handed out,
+ * by them; alone it must be asked at each access. */
+static void use_net(struct mm_struct *mm)
 {
-	int ret;
+	if (!(mm->sources & HMMU_SOURCE_USERFAULTFD))
+		return;
+	mm->net = &hmmu_source_userfaultfd;
+	if (mm->sources == HMMU_SOURCE_USERFAULTFD || (mm->mm_flags & HMMU_MM_PROBE_ACCESS))
+		hmmu_or_seqcst(&mm->epoch, EPOCH_PROBE);
+}
 
-	if (!mm->sources)
+static void close_sources(unsigned int which)
+{
+	for (unsigned int i = 0; i < HMMU_SOURCES; i++) {
+		if ((hmmu_sources[i]->bit & which) && hmmu_sources[i]->close)
+			hmmu_sources[i]->close();
+	}
+}
+
+/* Fills in mm->sources. @named: all of them have to work. */
+static int try_sources(struct mm_struct *mm, unsigned int which, bool named)
+{
+	int ret, first = 0;
+
+	for (unsigned int i = 0; i < HMMU_SOURCES; i++) {
+		if (!(hmmu_sources[i]->bit & which))
+			continue;
+		ret = hmmu_sources[i]->open();
+		if (!ret) {
+			mm->sources |= hmmu_sources[i]->bit;
+			hmmu_or_seqcst(&hmmu_instance_peek()->opened, hmmu_sources[i]->bit);
+		} else if (named) {
+			return ret;
+		} else if (!first) {
+			first = ret;
+		}
+	}
+	return mm->sources ? 0 : first;
+}
+
+/* What a source's failure means to who opens. */
+static int refusal(int ret)
+{
+	return ret == -ENOMEM || ret == -EMFILE || ret == -EEXIST ? ret : -EOPNOTSUPP;
+}
+
+/* With the instance's lock. */
+static int open_sources(struct mm_struct *mm, const struct hmmu_mm_options *o)
+{
+	bool best = o->sources == HMMU_SOURCE_BEST;
+	int ret = 0;
+
+	mm->sources = 0;
+	mm->net = NULL;
+	if (!o->sources)
 		return 0;
-	/* First: a hook that finds no anchor makes a change that nobody can wait for. */
-	ret = hmmu_source_anchor();
+	/* First: a hook that finds no anchor makes a change that nobody can wait for. Without
+	 * hooks there is none, and those that are linked in leave changes alone. */
+	if (o->sources != HMMU_SOURCE_USERFAULTFD)
+		ret = hmmu_source_anchor();
 	if (ret)
 		return ret;
-	ret = hmmu_source_hooks.open();
+	ret = refusal(try_sources(mm, best ? SOURCES_BEST : o->sources, !best));
+	if (mm->sources && (best || mm->sources == o->sources))
+		ret = meets(mm, o->require) ? 0 : -EOPNOTSUPP;
 	if (ret)
-		return ret == -ENOMEM ? ret : -EOPNOTSUPP;
-	if (!meets(&hmmu_source_hooks, require))
-		return -EOPNOTSUPP;
-	return hmmu_source_attach(mm);
+		goto err_close;
+	use_net(mm);
+	ret = hmmu_source_attach(mm);
+	if (!ret && mm->net)
+		mm->net->drain();
+	if (!ret)
+		return 0;
+err_close:
+	close_sources(mm->sources);
+	hmmu_and_seqcst(&mm->epoch, ~EPOCH_PROBE);
+	mm->net = NULL;
+	return ret;
 }
 
 static int open_locked(struct hmmu_instance *inst, struct mm_struct **out,
@@ -165,15 +228,13 @@ static int open_locked(struct hmmu_instance *inst, struct mm_struct **out,
 
 	if (!mm)
 		return -ENOMEM;
-	/* The only source that this version's BEST can choose. */
-	mm->sources = o->sources == HMMU_SOURCE_BEST ? HMMU_SOURCE_HOOKS : o->sources;
 	mm->mm_flags = o->flags;
 	if (!(mm->mm_flags & HMMU_MM_OWN_RECLAIM)) {
 		ret = hmmu_reclaimer_use(inst);
 		if (ret)
 			goto err_put;
 	}
-	ret = open_sources(mm, o->require);
+	ret = open_sources(mm, o);
 	if (ret)
 		goto err_reclaimer;
 	mm->next_open = inst->open;
@@ -209,6 +270,7 @@ HMMU_EXPORT int hmmu_mm_open(struct mm_struct **mm, const struct hmmu_mm_options
 	inst = hmmu_instance();
 	if (!inst)
 		return -ENOMEM;
+	(void)HMMU_CONTEXT("open", HMMU_NOT_ANY, mm);
 	hmmu_lock(&inst->lock);
 	ret = open_locked(inst, mm, options, &old);
 	hmmu_unlock(&inst->lock);
@@ -239,9 +301,10 @@ static bool open_explicit(struct mm_struct *mm)
 			return true;
 	}
 	hmmu_mm_lock(mm);
-	yes = mm->overflow != NULL;
+	yes = mm->overflow.n > 0;
 	hmmu_mm_unlock(mm);
-	return yes;
+	/* One that a handler opened inside the lock has no place but its mark. */
+	return yes || (hmmu_load_acquire(&mm->epoch) & EPOCH_UNDECIDED);
 }
 
 /* A leaf is private and anonymous: dropped pages read as zeros, which is an empty
@@ -255,8 +318,10 @@ static void forget_summary(struct mm_struct *mm)
 			i |= 63;
 			continue;
 		}
-		if (s->leaf[i])
-			hmmu_syscall(SYS_madvise, s->leaf[i], sizeof(*s->leaf[i]),
+		if (s->leaf[i] & SUMMARY_FEW)
+			hmmu_summary_forget_few(s->leaf[i]);
+		else if (s->leaf[i])
+			hmmu_syscall(SYS_madvise, s->leaf[i], sizeof(struct hmmu_summary_leaf),
 				     MADV_DONTNEED);
 	}
 }
@@ -286,6 +351,8 @@ static int close_locked(struct hmmu_instance *inst, struct mm_struct *mm,
 		return -EAGAIN;
 	if (mm->sources)
 		hmmu_source_detach(mm);
+	if (mm->net)
+		mm->net->drain();
 	if (open_explicit(mm)) {
 		/* There is a place: it has just been left, under this lock. */
 		if (mm->sources)
@@ -294,7 +361,10 @@ static int close_locked(struct hmmu_instance *inst, struct mm_struct *mm,
 	}
 	*link = mm->next_open;
 	forget_summary(mm);
+	close_sources(mm->sources);
 	/* Sequences of this life are good for nothing in the next; and seq_floor stays. */
+	mm->lost_sources = 0; /* plain: it is nobody's */
+	hmmu_and_seqcst(&mm->epoch, ~(EPOCH_PROBE | EPOCH_UNWATCHED));
 	hmmu_add_seqcst(&mm->epoch, EPOCH_STEP);
 	if (!(mm->mm_flags & HMMU_MM_OWN_RECLAIM))
 		hmmu_reclaimer_unuse(inst, old);
@@ -313,10 +383,13 @@ HMMU_EXPORT int hmmu_mm_close(struct mm_struct *mm)
 	if (!hmmu_mm_alive(mm))
 		return 0; /* a forked child: it is the parent's */
 	inst = hmmu_instance();
+	if (!HMMU_CONTEXT("close", HMMU_NOT_ANY, mm))
+		hmmu_lockdep_might(HMMU_CLASS_WORK);
 	do {
-		/* Without the lock: what was deferred may want to close another mm. */
-		hmmu_reclaim_drain(mm);
+		/* Without the lock: what was deferred may want to close another mm. Who is
+		 * told LOST may defer some. */
 		hmmu_mm_deliver_lost(mm);
+		hmmu_reclaim_drain(mm);
 		hmmu_lock(&inst->lock);
 		ret = close_locked(inst, mm, &old);
 		hmmu_unlock(&inst->lock);

@@ -22,11 +22,15 @@
  *	FREE	 nobody's
  *	BUSY	 claimed, its range is being written: a few stores
  *	OPEN	 its range is valid
- *	OPEN|ATTACHED	and somebody counted itself: end must take the lock
- *	ENDING	 the change is done: inserts ignore it
+ *	ENDING	 the change is done: inserts ignore it, unless it was pinned before
  *
- *	FREE -> BUSY -> OPEN -> FREE			end found nobody: one CAS
- *			OPEN [-> ATTACHED] -> ENDING -> FREE	otherwise, with the lock
+ *	FREE -> BUSY -> OPEN -> ENDING -> FREE		the last two by plain stores
+ *
+ * and `pinned`, written under the lock only: the OPEN state (so of one use only) whose end
+ * must take the lock, for it is counted in somebody. Start pins its own when it takes the lock
+ * to walk; an insert that overlaps it, when it counts itself. End turns ENDING, looks whether
+ * it is pinned, and if not it frees the slot. How that is safe with no locked instruction:
+ * settle_ends() in slot.c.
  *
  * WHO CARES ABOUT THIS RANGE? is answered from a summary, bits per cell (summary.h),
  * a superset of the tree. Start claims its slot, then reads the summary; insert
@@ -37,8 +41,8 @@
  *	slot.state = BUSY	[seqcst RMW]	summary |= my cells	[seqcst RMW]
  *	slot.range = ...; state = OPEN		any slot BUSY: membarrier (slot.c)
  *	load summary		[seqcst]	into the tree
- *	  sees cells: lock, walk the tree	each slot OPEN and mine: [seqcst]
- *						  count myself, mark ATTACHED
+ *	  sees cells: lock, pin, walk the tree	each slot OPEN and mine: [seqcst] pin it;
+ *						  membarrier; OPEN still: count myself
  *	  else: nobody			[Required: one of the two counts it]
  *
  * Nobody waits for BUSY: its owner may have lost the CPU, or sit in a signal handler that
@@ -47,12 +51,12 @@
  * Counted exactly once: ids grow with each insert. The walk counts subscriptions
  * with id < inv.limit, in key order, as far as inv.progress; limit is the next id
  * when the walk begins, or lower: the id of the first insert that attached before
- * it. Everyone who inserts with id >= limit while the slot is OPEN attaches. So
+ * it. Everyone who inserts with id >= limit while the slot is OPEN, or pinned, attaches. So
  *
  *	counted(inv, sub) <=> sub.id >= inv.limit || key(sub) <= inv.progress
  *
  * and end adds 1 to `ended` of every overlapping subscription in the tree that is
- * counted and has id < inv.end_limit (the next id when it turned ENDING).
+ * counted and has id < inv.end_limit (the next id when end took the lock).
  *
  * CALLBACKS run with no lock held, one at a time, each under a hazard (the slot's
  * or the overflow entry's) so that remove can wait for it, and only for it (G3):
@@ -86,7 +90,7 @@
  *
  * LOCKS: mm->lock nests inside everything and nothing nests inside it: no callback,
  * no system call but the futex's own and insert's membarrier, no driver lock. Open and close
- *are serialised by the instance's lock (instance.h), outside mm->lock.
+ * are serialised by the instance's lock (instance.h), outside mm->lock.
  */
 #ifndef HMMU_NOTIFIER_H
 #define HMMU_NOTIFIER_H
@@ -99,6 +103,8 @@
 #include "../report.h"
 #include "../tls.h"
 #include "itree.h"
+#include "overflow.h"
+#include "pool.h"
 #include "summary.h"
 
 #define HMMU_SLOTS 64
@@ -110,23 +116,23 @@ enum hmmu_slot_kind {
 	SLOT_BUSY = 1,
 	SLOT_OPEN = 2,
 	SLOT_ENDING = 3,
-	SLOT_KIND = 3,	    /* mask */
-	SLOT_ATTACHED = 4,  /* flag, with OPEN */
+	SLOT_KIND = 3, /* mask */
+	SLOT_PAYS = 4, /* flag, from OPEN on: no membarrier, its end pays for the barrier */
 	SLOT_GENERATION = 8 /* one more for each use */
 };
 
 struct hmmu_slot {
 	uint64_t state; /* generation | flag | kind */
 	/* Release stores while BUSY; valid while OPEN, if the state is still the same
-	 * when it is ATTACHED. */
+	 * when it is pinned. */
 	uint64_t start;
 	uint64_t last;
-	struct hmmu_inv *inv; /* safe to follow with mm->lock held and ATTACHED set */
+	struct hmmu_inv *inv; /* safe to follow with mm->lock held and pinned */
 	const void *hazard;   /* whose callback runs in the owner; written by the owner */
 	/* The common case, for end: the walk found exactly this one. mm->lock. */
 	struct hmmu_sub *single;
 	uint64_t single_removals; /* mm->removals then */
-	uint64_t pad;
+	uint64_t pinned; /* the OPEN state whose end must take the lock; written under it */
 };
 _Static_assert(sizeof(struct hmmu_slot) == 64, "a slot is a cache line");
 
@@ -149,11 +155,11 @@ struct hmmu_inv {
 	uint32_t phase;
 	uint32_t state; /* enum hmmu_inv_state; the caller's thread */
 	void *owner;
-	/* Guarded by mm->lock from here on, but slot, watched and slot_state, which
-	 * only start writes, before it returns. */
-	uint16_t slot;	 /* index + 1, 0 = overflow */
-	uint8_t watched; /* end must take the lock */
-	uint8_t walked;	 /* limit is final */
+	/* Guarded by mm->lock from here on, and valid only if it is pinned or in the overflow
+	 * list; but slot and slot_state, which only start writes, before it returns. */
+	uint16_t slot;	  /* index + 1, 0 = overflow */
+	uint8_t attached; /* somebody counted himself */
+	uint8_t walked;	  /* limit is final */
 	uint8_t ending;
 	uint8_t pad[3];
 	uint64_t slot_state; /* what end expects in the slot */
@@ -178,7 +184,9 @@ struct hmmu_sub {
 	uint64_t id;
 	uint32_t waiters; /* readers asleep; mm->lock */
 	uint8_t level;	  /* of its cells in the summary */
-	uint8_t pad;
+	/* mm->lock; only where the mm has a net: its range may not be registered, and one
+	 * of the open ones in begun is for that: read_begin arms, then ends it. */
+	uint8_t unarmed;
 	uint16_t cookie; /* HMMU_SUB_LIVE, HMMU_SUB_DEAD */
 	uint64_t reserved[8];
 } __attribute__((may_alias));
@@ -201,14 +209,31 @@ struct hmmu_whole {
 } __attribute__((may_alias));
 _Static_assert(sizeof(struct hmmu_whole) == sizeof(struct mmu_notifier), "ABI: whole");
 
-/* epoch: + EPOCH_STEP when watching was lost, + EPOCH_MARK when the mm becomes
- * undecided, + EPOCH_CLEAR when that is over: it only grows, and its low bits are how
- * many hold it undecided. Never 0 but in a forked child. */
+/*
+ * epoch: + EPOCH_STEP when watching was lost, + EPOCH_MARK when the mm becomes
+ * undecided, + EPOCH_CLEAR when that is over. The steps only grow; the low bits are how
+ * many hold it undecided, and two flags. Never 0 but in a forked child.
+ *
+ * A sequence is begun + epoch without PROBE, taken when nothing was undecided. Undecided
+ * comes and goes without a trace: what was decided meanwhile has moved `begun` of those it
+ * hit, before the mark was taken back, and a check loads epoch first:
+ *
+ *	who was told of a change		hmmu_access_ok(), read_retry()
+ *	epoch + MARK		[seqcst]	load epoch	[acquire]
+ *	  the change's caller goes on		load begun	[acquire]
+ *	begun + 1		[release]
+ *	epoch + CLEAR		[seqcst]
+ *	[Required: a check that began after the caller went on fails. It finds the mark; or
+ *	 its taking back, and then begun.]
+ */
 #define EPOCH_BASE (1ULL << 63)
 #define EPOCH_STEP (1ULL << 24)
-#define EPOCH_MARK (EPOCH_STEP + 1)
-#define EPOCH_CLEAR (EPOCH_STEP - 1)
-#define EPOCH_UNDECIDED (EPOCH_STEP - 1)
+#define EPOCH_MARK 1ULL
+#define EPOCH_CLEAR (-EPOCH_MARK)
+#define EPOCH_UNDECIDED (EPOCH_UNWATCHED - 1)
+#define EPOCH_UNWATCHED (1ULL << 22) /* a source was lost: nothing is watched any more */
+#define EPOCH_PROBE (1ULL << 23)     /* each check asks the source: never inlined */
+#define EPOCH_LOW (EPOCH_STEP - 1)
 
 struct mm_struct {
 	/* Read by every reader and every start; written rarely. */
@@ -220,7 +245,9 @@ struct mm_struct {
 	uint32_t no_membarrier; /* set once */
 	uint64_t lost_pending;	/* changes made by signal handlers inside the lock, over, of
 				 * which nobody has been told: each holds the mm undecided */
-	uint32_t pad0[6];
+	const struct hmmu_source *net; /* whose ranges must be armed; NULL; set by open */
+	uint32_t lost_sources;	       /* HMMU_SOURCE_*: why it is unwatched */
+	uint32_t pad0[3];
 
 	/* Looked at by each runner of callbacks. */
 	uint64_t removals __attribute__((aligned(64))); /* written under lock */
@@ -233,7 +260,8 @@ struct mm_struct {
 	uint64_t seq_floor; /* above every count of a removed one: no sequence comes again */
 	uint64_t nsubs;
 	struct hmmu_itree tree;
-	struct hmmu_inv *overflow;
+	struct hmmu_arena arena; /* of small tables of the summary */
+	struct hmmu_overflow overflow;
 	struct hmmu_whole *whole;
 	uint64_t level_subs[SUMMARY_LEVELS];
 
@@ -255,7 +283,7 @@ _Static_assert(offsetof(struct mm_struct, epoch) == 0, "ABI: the mm's first word
 _Static_assert(offsetof(struct hmmu_sub, begun) == 0 && offsetof(struct hmmu_sub, ended) == 8 &&
 		       offsetof(struct hmmu_sub, mm) == 16,
 	       "ABI: the subscription's first words");
-_Static_assert(EPOCH_UNDECIDED == 0xffffff, "ABI: the mm's first word");
+_Static_assert(EPOCH_LOW == 0xffffff, "ABI: the mm's first word");
 
 #define GATE_WHOLE (1ULL << 32)
 
@@ -265,11 +293,19 @@ void hmmu_mm_lock_nonblock(struct mm_struct *mm);
 void hmmu_mm_unlock(struct mm_struct *mm);
 /* Without a lock, where callbacks may run: what signal handlers left. */
 void hmmu_mm_deliver_lost(struct mm_struct *mm);
+/* The same: everybody is called with phase LOST, and every sequence is void. */
+void hmmu_mm_tell_lost(struct mm_struct *mm);
+/* Does anybody watch [start, last], perhaps? Context: any. */
+bool hmmu_mm_watches(struct mm_struct *mm, uint64_t start, uint64_t last);
 
 static inline bool hmmu_mm_alive(struct mm_struct *mm)
 {
 	return hmmu_load_relaxed(&mm->epoch) != 0;
 }
+
+/* arm.c: what was seen with @begun has been armed since, if it was not hit meanwhile; and its
+ * neighbours. 0 or what the net's arm() answers. No lock; sleeps, if @wait. */
+int hmmu_arm(struct hmmu_sub *sub, uint64_t begun, bool wait);
 
 /* event.c: the mm's event count. cond is re-checked after the waiter is counted. */
 void hmmu_event_wait(struct mm_struct *mm, bool (*cond)(struct mm_struct *, const void *),
@@ -278,7 +314,10 @@ void hmmu_event_signal(struct mm_struct *mm);
 
 /* slot.c; slot.h has the hot half */
 bool hmmu_slot_search(struct mm_struct *mm, struct hmmu_inv *inv);
-void hmmu_slot_free(struct hmmu_inv *inv); /* with the lock: ENDING -> FREE */
+void hmmu_slot_free(struct hmmu_inv *inv); /* with the lock: -> FREE */
+/* With the lock, by its owner: it will be counted; it was counted in nobody. */
+void hmmu_slot_pin(struct hmmu_inv *inv);
+void hmmu_slot_unpin(struct hmmu_inv *inv);
 
 /* How a newcomer counts itself: what attach does with an open one it overlaps. */
 struct hmmu_newcomer {
@@ -291,13 +330,15 @@ struct hmmu_newcomer {
 void hmmu_settle_busy(struct mm_struct *mm);
 void hmmu_attach(struct mm_struct *mm, const struct hmmu_newcomer *who);
 bool hmmu_membarrier_register(void);
+bool hmmu_membarrier(void); /* a full barrier in every thread; false: not to be had */
+void hmmu_barrier(struct mm_struct *mm); /* the same, by whatever means there are */
 
 /* invalidate.c: hazards */
 const void **hmmu_inv_hazard(struct hmmu_inv *inv);
 /* Without the lock: @subject's callback is over, @next's begins (NULL: none). */
 void hmmu_hazard_move(struct hmmu_inv *inv, const void *next);
 /* Called by remove after the subject left its list: waits for its callbacks.
- * @overflow: the overflow list was not empty under that hold of the lock. */
+ * @overflow: something without a slot ran them under that hold of the lock, or may have. */
 void hmmu_wait_callbacks(struct mm_struct *mm, const void *subject, bool overflow);
 bool hmmu_in_callback_of(const void *subject);
 void hmmu_inv_lock(struct hmmu_inv *inv); /* as its blockable flag allows */
@@ -305,7 +346,14 @@ void hmmu_inv_lock(struct hmmu_inv *inv); /* as its blockable flag allows */
 int hmmu_whole_start(struct hmmu_inv *inv);
 void hmmu_whole_end(struct hmmu_inv *inv);
 
+int hmmu_start_quiet(struct mmu_notifier_range *range); /* invalidate.c */
+
 /* read.c */
 void hmmu_wake_readers(uint64_t *ended);
+/* Whoever was told of a change that is over has been called: what the callbacks left is
+ * good (G1). Asks the source where it wants to be asked. After the caller's loads. */
+bool hmmu_mm_decided(struct mm_struct *mm);
+/* CLOCK_MONOTONIC; NULL: never; a zero time, or no time at all: always. */
+bool hmmu_expired(const struct timespec *deadline);
 
 #endif /* HMMU_NOTIFIER_H */

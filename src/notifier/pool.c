@@ -6,23 +6,90 @@
 #include <sys/mman.h>
 
 #include "../arch/syscall.h"
+#include "../atomic.h"
 
 #define CHUNK_MIN (64u << 10)
 #define CHUNK_MAX (4u << 20)
 
+static long map_at(uint64_t where, size_t size)
+{
+	return hmmu_syscall(SYS_mmap, where, size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+				    (where ? MAP_FIXED_NOREPLACE : 0),
+			    -1, 0);
+}
+
+/*
+ * Not where the kernel puts mappings by itself. Who unmaps one page of a mapping of his, and
+ * later the whole of it, unmaps what has been put into the hole meanwhile: were it ours, we
+ * would crash. So: some way below, one after the other, at what is free there.
+ */
+#define FAR (128UL << 30)
+#define FAR_SIZE (64UL << 30)
+#define FAR_TRIES 8
+
+/* 0 and *where, 0: wherever the kernel likes; -errno of mmap. */
+#ifdef HMMU_SCHED /* these loads and stores would be steps of every schedule */
+static long far_place(size_t size, uint64_t *where)
+{
+	(void)size;
+	*where = 0;
+	return 0;
+}
+#else
+static long far_place(size_t size, uint64_t *where)
+{
+	static uint64_t base, used;
+	uint64_t from = hmmu_load_relaxed(&base), at;
+
+	*where = 0;
+	if (!from) {
+		long probe = map_at(0, 4096);
+
+		if (hmmu_is_err(probe))
+			return probe;
+		hmmu_syscall(SYS_munmap, probe, 4096);
+		/* Two threads may find two: any will do. */
+		from = (uint64_t)probe > 2 * FAR ? ((uint64_t)probe - FAR) & -FAR_SIZE : 1;
+		hmmu_store_relaxed(&base, from);
+	}
+	size = (size + 4095) & -4096UL;
+	if (from == 1 || size > FAR_SIZE / 2)
+		return 0;
+	at = hmmu_add_relaxed(&used, size) % FAR_SIZE;
+	*where = from + (at + size > FAR_SIZE ? 0 : at);
+	return 0;
+}
+#endif
+
+void *hmmu_map_kept(size_t size)
+{
+	long p = -EEXIST;
+
+	for (int i = 0; i < FAR_TRIES && p == -EEXIST; i++) {
+		uint64_t where;
+
+		p = far_place(size, &where);
+		if (!p)
+			p = map_at(where, size);
+	}
+	if (p == -EEXIST)
+		p = map_at(0, size);
+	return hmmu_is_err(p) ? NULL : (void *)p;
+}
+
 void *hmmu_map(size_t size, bool wipe)
 {
-	long p = hmmu_syscall(SYS_mmap, NULL, size, PROT_READ | PROT_WRITE,
-			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *p = hmmu_map_kept(size);
 
-	if (hmmu_is_err(p))
+	if (!p)
 		return NULL;
 	if (hmmu_is_err(hmmu_syscall(SYS_madvise, p, size,
 				     wipe ? MADV_WIPEONFORK : MADV_DONTFORK))) {
-		hmmu_unmap((void *)p, size);
+		hmmu_unmap(p, size);
 		return NULL;
 	}
-	return (void *)p;
+	return p;
 }
 
 void hmmu_unmap(void *p, size_t size)
@@ -61,6 +128,17 @@ void hmmu_chunk_give(struct hmmu_itree *t, struct hmmu_chunk *chunk)
 	t->free = chunk->first;
 	t->nfree += chunk->nodes;
 	t->npages += chunk->nodes * HMMU_NODE_SIZE / 4096;
+}
+
+void *hmmu_arena_take(struct hmmu_arena *arena, uint64_t size)
+{
+	void *p = arena->at;
+
+	if (arena->left < size)
+		return NULL;
+	arena->at += size;
+	arena->left -= size;
+	return p;
 }
 
 struct hmmu_node *hmmu_node_get(struct hmmu_itree *t)

@@ -48,12 +48,39 @@ bool hmmu_slot_search(struct mm_struct *mm, struct hmmu_inv *inv)
 	return false;
 }
 
-/* With the lock: ENDING -> FREE. The generation stays: the next claim adds to it. Release,
- * as hmmu_slot_release(). */
+/* With the lock: OPEN or ENDING -> FREE. Release, as hmmu_slot_release(). core.pml EN4 */
 void hmmu_slot_free(struct hmmu_inv *inv)
 {
 	hmmu_store_release(&inv->mm->slots[inv->slot - 1].state,
-			   inv->slot_state - SLOT_OPEN + SLOT_FREE);
+			   hmmu_slot_freed(inv->slot_state));
+}
+
+/* With the lock: its owner cannot end it without the lock any more, and nobody has counted
+ * himself yet. What is guarded by the lock begins. */
+static void begin_counting(struct hmmu_inv *inv)
+{
+	inv->limit = UINT64_MAX;
+	inv->progress = HMMU_KEY_FIRST;
+	inv->whole_progress = 0;
+	inv->walked = inv->ending = inv->attached = 0;
+}
+
+/* With the lock, by its owner: nobody has to ask whether it is over meanwhile. */
+void hmmu_slot_pin(struct hmmu_inv *inv)
+{
+	struct hmmu_slot *slot = inv->slot ? &inv->mm->slots[inv->slot - 1] : NULL;
+
+	if (slot && hmmu_load_relaxed(&slot->pinned) == inv->slot_state)
+		return; /* by a newcomer */
+	begin_counting(inv);
+	if (slot)
+		hmmu_store_release(&slot->pinned, inv->slot_state);
+}
+
+/* With the lock, by its owner: nobody is counted. Who comes later pins it anew. */
+void hmmu_slot_unpin(struct hmmu_inv *inv)
+{
+	hmmu_store_relaxed(&inv->mm->slots[inv->slot - 1].pinned, 0);
 }
 
 /* With the lock, @inv pinned: it is open and overlaps @who. */
@@ -62,11 +89,12 @@ static void attach_inv(struct hmmu_inv *inv, const struct hmmu_newcomer *who)
 	if (inv->ending)
 		return;
 	/* Its walk, if it comes after this, is for those before us. (One that has begun has
-	 * a limit below our id: it was set under an earlier hold.) */
+	 * a limit below our id: it was set under an earlier hold.) core.pml AT3 */
 	if (!inv->walked && who->id < inv->limit && !HMMU_PLANTED(NO_LIMIT))
 		inv->limit = who->id;
 	/* Release, as every store of begun: callbacks of a running walk may look. */
 	hmmu_store_release(who->count, hmmu_load_relaxed(who->count) + 1);
+	inv->attached = 1;
 }
 
 static bool overlaps(const struct hmmu_newcomer *who, uint64_t start, uint64_t last)
@@ -74,47 +102,7 @@ static bool overlaps(const struct hmmu_newcomer *who, uint64_t start, uint64_t l
 	return start <= who->last && who->start <= last;
 }
 
-static void attach_slot(struct hmmu_slot *slot, const struct hmmu_newcomer *who)
-{
-	/* The load half of G2's pair. Pairs with OPEN and FREE. */
-	uint64_t state = hmmu_load_seqcst(&slot->state);
-	uint64_t start, last;
-
-	/* BUSY: it has not read the summary, or was claimed after hmmu_settle_busy(): it sees
-	 * what was announced, and will walk. So will any other generation than this. FREE,
-	 * ENDING: over. */
-	if ((state & SLOT_KIND) != SLOT_OPEN)
-		return;
-	start = hmmu_load_acquire(&slot->start);
-	last = hmmu_load_acquire(&slot->last);
-	if (!overlaps(who, start, last))
-		return; /* or of another generation */
-	/* Pin it: from now on its end needs the lock, which we hold. Fails if it is over:
-	 * then what was read above may have been of two generations. */
-	if (hmmu_cas_seqcst(&slot->state, &state, state | SLOT_ATTACHED))
-		attach_inv(slot->inv, who);
-}
-
-/*
- * With the lock: count @who for everything that is open and overlaps it. The overflow
- * list changes only under the lock: who enters it later walks the tree under the same
- * hold and finds the newcomer.
- */
-void hmmu_attach(struct mm_struct *mm, const struct hmmu_newcomer *who)
-{
-	unsigned int high = hmmu_load_seqcst(&mm->slots_high);
-
-	if (HMMU_PLANTED(INSERT_IGNORES_OPEN))
-		return;
-	for (struct hmmu_inv *inv = mm->overflow; inv; inv = inv->next) {
-		if (overlaps(who, inv->start, inv->end - 1))
-			attach_inv(inv, who);
-	}
-	for (unsigned int i = 0; i < high; i++)
-		attach_slot(&mm->slots[i], who);
-}
-
-static bool membarrier(void)
+bool hmmu_membarrier(void)
 {
 #ifdef HMMU_SCHED /* its schedules are sequentially consistent anyway */
 	return true;
@@ -140,6 +128,136 @@ static void without_membarrier(struct mm_struct *mm)
 		       hmmu_load_seqcst(&mm->slots[i].state) == seen)
 			hmmu_syscall(SYS_sched_yield);
 	}
+}
+
+/*
+ * A full barrier in every thread, from where something waits for those that do not pay.
+ * Where membarrier has been taken away, those that were open by then do not pay yet: the
+ * last of their stores has left its processor long before a millisecond is over, which is
+ * all that is asked for. Never again for those that come later.
+ */
+void hmmu_barrier(struct mm_struct *mm)
+{
+	static const struct timespec a_while = {0, 1000000};
+
+	if (!mm->no_membarrier && hmmu_membarrier())
+		return;
+	if (!mm->no_membarrier)
+		without_membarrier(mm);
+	hmmu_syscall(SYS_nanosleep, &a_while, NULL);
+}
+
+/*
+ * With the lock, after @pinned were pinned: their owners end them with plain stores and a plain
+ * load, and the barrier that would have to be between them is made from here:
+ *
+ *	owner					newcomer, mm->lock held
+ *	state = ENDING		[release]	load state: OPEN, mine
+ *	load pinned				pinned = that state
+ *	  as mine: lock; counted?		membarrier: a full barrier in every thread,
+ *	  else: state = FREE	[release]	  somewhere in the owner's column
+ *						load state: the same: count myself
+ *						  else: over: pinned = 0, not counted
+ *
+ * Before "load pinned", which then sees the pin: the owner takes the lock and finds there
+ * whether anybody counted himself (pinned still is what it was). Or after it, and then ENDING
+ * was stored before and is seen here. [Required: who counted himself is counted back; who did
+ * not is not. models/relacy/dekker.cpp]
+ *
+ * What it costs: a membarrier, some microseconds with the lock held, for the newcomer, for who
+ * waits for the lock, and a disturbance of each processor that runs this process; if and only
+ * if something that overlaps the newcomer is open and nobody is known to watch it: once for
+ * all of those, and not again for whoever comes after while they are open.
+ */
+static void settle_ends(struct mm_struct *mm, uint64_t pinned)
+{
+	bool pay = true;
+
+	for (uint64_t left = pinned; left; left &= left - 1)
+		pay &= (hmmu_load_relaxed(&mm->slots[__builtin_ctzll(left)].pinned) &
+			SLOT_PAYS) != 0;
+	if (!pay)
+		hmmu_barrier(mm);
+}
+
+/* True: if it is still open behind a barrier, @who is to count himself. Pinned before he is
+ * sure: the end may find the pin and take the lock for nothing. */
+static bool pin_slot(struct hmmu_slot *slot, const struct hmmu_newcomer *who)
+{
+	/* The load half of G2's pair. Pairs with OPEN, ENDING and FREE. models/spin/core.pml
+	 * AT1 */
+	uint64_t state = hmmu_load_seqcst(&slot->state), open = state;
+	uint64_t start, last;
+
+	/* BUSY: it has not read the summary, or was claimed after hmmu_settle_busy(): it sees
+	 * what was announced, and will walk. So will any other generation than this. FREE:
+	 * over. */
+	if ((state & SLOT_KIND) < SLOT_OPEN)
+		return false;
+	start = hmmu_load_acquire(&slot->start);
+	last = hmmu_load_acquire(&slot->last);
+	if (!overlaps(who, start, last))
+		return false; /* or of another generation */
+	if ((state & SLOT_KIND) == SLOT_ENDING)
+		open = state - SLOT_ENDING + SLOT_OPEN;
+	/* Pinned earlier: its end waits for the lock, or will. core.pml AT4 */
+	if (hmmu_load_relaxed(&slot->pinned) == open) {
+		attach_inv(slot->inv, who);
+		return false;
+	}
+	if (open != state)
+		return false; /* over */
+	/* Pairs with the load in hmmu_slot_release(); its own pin, not one of an earlier or
+	 * later use: the end compares it. core.pml AT5 */
+	hmmu_store_seqcst(&slot->pinned, state);
+	return true;
+}
+
+/* With the lock, after settle_ends(): its end, if it is to come, finds the pin. If it has
+ * come, what was read may have been of two generations; who follows must not take the pin for
+ * one that the end has seen. core.pml AT2 */
+static void attach_slot(struct hmmu_slot *slot, const struct hmmu_newcomer *who)
+{
+	if (hmmu_load_seqcst(&slot->state) != hmmu_load_relaxed(&slot->pinned)) {
+		hmmu_store_relaxed(&slot->pinned, 0);
+		return;
+	}
+	begin_counting(slot->inv);
+	attach_inv(slot->inv, who);
+}
+
+/* What has no slot comes and goes under the lock only: who enters later walks the tree under
+ * the same hold and finds the newcomer. */
+static void attach_overflow(struct mm_struct *mm, const struct hmmu_newcomer *who)
+{
+	struct hmmu_inv *head[OVERFLOW_HEADS];
+	unsigned int lists;
+
+	if (mm->overflow.n == 0)
+		return;
+	lists = hmmu_overflow_heads(&mm->overflow, who->start, who->last, head);
+	while (lists-- > 0)
+		for (struct hmmu_inv *inv = head[lists]; inv; inv = inv->next)
+			if (overlaps(who, inv->start, inv->end - 1))
+				attach_inv(inv, who);
+}
+
+/* With the lock: count @who for everything that is open and overlaps it. */
+void hmmu_attach(struct mm_struct *mm, const struct hmmu_newcomer *who)
+{
+	unsigned int high = hmmu_load_seqcst(&mm->slots_high);
+	uint64_t pinned = 0;
+
+	if (HMMU_PLANTED(INSERT_IGNORES_OPEN))
+		return;
+	attach_overflow(mm, who);
+	for (unsigned int i = 0; i < high; i++)
+		pinned |= (uint64_t)pin_slot(&mm->slots[i], who) << i;
+	if (!pinned)
+		return;
+	settle_ends(mm, pinned);
+	for (; pinned; pinned &= pinned - 1)
+		attach_slot(&mm->slots[__builtin_ctzll(pinned)], who);
 }
 
 /*
@@ -171,7 +289,7 @@ void hmmu_settle_busy(struct mm_struct *mm)
 		/* The load half of G2's pair. */
 		if ((hmmu_load_seqcst(&mm->slots[i].state) & SLOT_KIND) != SLOT_BUSY)
 			continue;
-		if (!mm->no_membarrier && !membarrier())
+		if (!mm->no_membarrier && !hmmu_membarrier())
 			without_membarrier(mm);
 		return;
 	}

@@ -15,7 +15,8 @@ static inline bool hmmu_slot_try(struct mm_struct *mm, struct hmmu_inv *inv, uin
 
 	if ((state & SLOT_KIND) != SLOT_FREE)
 		return false;
-	/* FREE -> BUSY. The store half of G2's pair; also keeps what follows behind it. */
+	/* FREE -> BUSY. The store half of G2's pair; also keeps what follows behind it.
+	 * models/spin/core.pml SL1 */
 	if (!hmmu_cas_seqcst(&slot->state, &state, state + SLOT_GENERATION + SLOT_BUSY))
 		return false;
 	state += SLOT_GENERATION + SLOT_OPEN;
@@ -24,13 +25,16 @@ static inline bool hmmu_slot_try(struct mm_struct *mm, struct hmmu_inv *inv, uin
 	hmmu_store_release(&slot->last, inv->end - 1);
 	slot->inv = inv; /* plain: published by OPEN */
 	inv->slot = (uint16_t)(i + 1);
-	inv->slot_state = state;
-	/* BUSY -> OPEN. Pairs with the load in attach_slot(). Where there is no membarrier
-	 * for hmmu_settle_busy(), this side pays for the barrier. */
-	if (__builtin_expect(mm->no_membarrier, 0))
-		hmmu_store_seqcst(&slot->state, state);
-	else
+	/* BUSY -> OPEN. Pairs with the load in pin_slot(). core.pml SL2. Where there is no
+	 * membarrier, this side pays for the barriers: here that of hmmu_settle_busy(), and
+	 * at the end. */
+	if (__builtin_expect(mm->no_membarrier, 0)) {
+		inv->slot_state = state | SLOT_PAYS;
+		hmmu_store_seqcst(&slot->state, state | SLOT_PAYS);
+	} else {
+		inv->slot_state = state;
 		hmmu_store_release(&slot->state, state);
+	}
 	hmmu_signal_fence(); /* in this order for the compiler, too */
 	return true;
 }
@@ -47,14 +51,39 @@ static inline bool hmmu_slot_claim(struct mm_struct *mm, struct hmmu_inv *inv)
 	return hmmu_slot_search(mm, inv);
 }
 
-/* OPEN -> FREE, if nobody attached; false: take the lock. Release: an insert that sees
- * FREE sees what was written before end (G5). Pairs with the load in attach_slot(). */
+/* What an invalidation's state becomes when it is over. The generation stays: the next claim
+ * adds to it. */
+static inline uint64_t hmmu_slot_freed(uint64_t state)
+{
+	return state & ~(uint64_t)(SLOT_KIND | SLOT_PAYS);
+}
+
+/*
+ * OPEN -> ENDING -> FREE, if nobody has pinned it; false, and ENDING: take the lock, perhaps
+ * somebody has counted himself. Plain stores and a plain load, see settle_ends(): ENDING
+ * before the look at the pin, and FREE only behind it, for then the slot is another's.
+ * Release: an insert that sees one of them sees what was written before end (G5).
+ */
 static inline bool hmmu_slot_release(struct hmmu_inv *inv)
 {
-	uint64_t state = inv->slot_state;
+	struct hmmu_slot *slot = &inv->mm->slots[inv->slot - 1];
+	uint64_t state = inv->slot_state, pinned;
 
-	return hmmu_cas_release(&inv->mm->slots[inv->slot - 1].state, &state,
-				state - SLOT_OPEN + SLOT_FREE);
+	/* Pairs with the loads in pin_slot() and attach_slot(). core.pml EN1 */
+	if (__builtin_expect(state & SLOT_PAYS, 0)) {
+		hmmu_store_seqcst(&slot->state, state - SLOT_OPEN + SLOT_ENDING);
+		pinned = hmmu_load_seqcst(&slot->pinned);
+	} else {
+		hmmu_store_release(&slot->state, state - SLOT_OPEN + SLOT_ENDING);
+		hmmu_signal_fence(); /* in this order for the compiler, too */
+		/* Pairs with the store in pin_slot(). core.pml EN5 */
+		pinned = hmmu_load_relaxed(&slot->pinned);
+	}
+	if (__builtin_expect(pinned == state, 0))
+		return false;
+	/* Release also keeps the look before it. core.pml EN6 */
+	hmmu_store_release(&slot->state, hmmu_slot_freed(state));
+	return true;
 }
 
 #endif /* HMMU_SLOT_H */

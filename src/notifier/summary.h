@@ -19,8 +19,22 @@
  * (heal), so that remove has nothing to do here.
  *
  * Addresses of 2^47 and above share the last cell of each level: false alarms there,
- * never a miss. Levels 0-2 of one GiB are one leaf, mapped at the first insert that
- * needs it and kept.
+ * never a miss.
+ *
+ * Levels 0-2 of one GiB are one leaf: pages, of which the touched ones count. A GiB with
+ * few subscriptions, all of them of level 0, has a table of its words of level 0 instead:
+ * 64 bytes for two of them, and twice that when it is full. any[1] of such a GiB is which of
+ * its words are not 0. Once a leaf costs no more than 128 bytes for each of them, or one of
+ * level 1 or 2 comes, it becomes a leaf, and stays one.
+ *
+ *	start				insert (mm->lock held)
+ *	load leaf[gib]	[seqcst]	fill a larger one from the one that was there
+ *	load its word	[seqcst]	leaf[gib] = the larger one	[seqcst]
+ *					set my bits in it, look at the slots
+ *	[Required: whoever was in the table before is found in either. Who loads the old one
+ *	 comes before that store, so its slot is seen: G2's pair, as where a leaf was missing.]
+ *
+ * What was replaced is never given back: somebody may be looking at it.
  */
 #ifndef HMMU_SUMMARY_H
 #define HMMU_SUMMARY_H
@@ -46,6 +60,22 @@ struct hmmu_summary_leaf {
 	uint32_t count2[64];
 };
 
+#define SUMMARY_FEW (1ULL << 63) /* in leaf[]: a table of few words */
+#define SUMMARY_FEW_MIN 64u
+#define SUMMARY_FEW_MAX 8192u
+
+/* Keys only come, but one whose word is 0 may give way to another. */
+struct hmmu_summary_few {
+	uint64_t any2[1];
+	uint32_t subs; /* of this GiB; mm->lock */
+	uint32_t used; /* keys; mm->lock */
+	uint64_t size; /* of block[] */
+	struct hmmu_summary_block {
+		uint64_t key; /* its number in the GiB + 1; 0: none */
+		uint64_t bits;
+	} block[];
+};
+
 struct hmmu_summary {
 	uint64_t any3[SUMMARY_GIBS / 64];
 	uint64_t own3[SUMMARY_GIBS / 64];
@@ -56,7 +86,7 @@ struct hmmu_summary {
 	uint32_t count3[SUMMARY_GIBS];
 	uint32_t count4[SUMMARY_GIBS / 64];
 	uint32_t count5[SUMMARY_GIBS / 64 / 64];
-	struct hmmu_summary_leaf *leaf[SUMMARY_GIBS]; /* seqcst; NULL: no cell set */
+	uint64_t leaf[SUMMARY_GIBS]; /* its address, seqcst; 0: no cell set */
 };
 
 /* The level of [start, last]. */
@@ -71,28 +101,37 @@ bool hmmu_summary_search(struct hmmu_summary *s, uint64_t gate, uint64_t start, 
 static inline bool hmmu_summary_watched(struct hmmu_summary *s, uint64_t gate, uint64_t start,
 					uint64_t last)
 {
-	struct hmmu_summary_leaf *leaf;
-	uint64_t mask;
+	const struct hmmu_summary_leaf *leaf;
+	uint64_t mask, at;
 
 	if (gate != 1 || (start ^ last) >> 18 || start >> SUMMARY_BITS)
 		return hmmu_summary_search(s, gate, start, last);
-	leaf = hmmu_load_seqcst(&s->leaf[start >> 30]);
-	if (!leaf)
-		return false;
+	at = hmmu_load_seqcst(&s->leaf[start >> 30]);
+	if ((int64_t)at <= 0) /* none, or SUMMARY_FEW */
+		return at && hmmu_summary_search(s, gate, start, last);
+	leaf = (const struct hmmu_summary_leaf *)at;
 	mask = (~0ULL << (start >> 12 & 63)) & (~0ULL >> (63 - (last >> 12 & 63)));
 	return hmmu_load_seqcst(&leaf->any0[start >> 18 & 4095]) & mask;
 }
 
-/* With mm->lock: is a leaf missing that add() would need? Its GiB, or -1. */
-long hmmu_summary_missing(struct hmmu_summary *s, uint64_t start, uint64_t last);
+/* What add() needs first: so many bytes of zeros for that GiB; up to SUMMARY_FEW_MAX they are
+ * of a table. */
+struct hmmu_summary_need {
+	uint64_t gib;
+	uint64_t size;
+};
+/* With mm->lock. false: nothing. */
+bool hmmu_summary_missing(struct hmmu_summary *s, uint64_t start, uint64_t last,
+			  struct hmmu_summary_need *need);
 /* With mm->lock: true = taken, false = somebody was faster, unmap it. */
-bool hmmu_summary_give(struct hmmu_summary *s, unsigned long gib,
-		       struct hmmu_summary_leaf *leaf);
+bool hmmu_summary_give(struct hmmu_summary *s, const struct hmmu_summary_need *need, void *mem);
+/* What is in leaf[], a table: empty from now on. */
+void hmmu_summary_forget_few(uint64_t leaf);
 
 /* With mm->lock. */
 void hmmu_summary_add(struct hmmu_summary *s, uint64_t start, uint64_t last);
 void hmmu_summary_del(struct hmmu_summary *s, uint64_t start, uint64_t last);
-/* With mm->lock, after a false alarm of [start, last]. */
+/* With mm->lock, after a false alarm: nobody in the tree overlaps [start, last]. */
 void hmmu_summary_heal(struct hmmu_summary *s, const struct hmmu_itree *t, uint64_t start,
 		       uint64_t last);
 

@@ -44,9 +44,14 @@ static int call_start(struct hmmu_inv *inv, struct hmmu_whole *w)
 	int ret = 0;
 
 	hmmu_tls.frame = &frame;
+	hmmu_lockdep_acquire(HMMU_CLASS_CALLBACK, &frame,
+			     HMMU_LOCKDEP_TRY | (inv->flags & MMU_NOTIFIER_RANGE_BLOCKABLE
+							 ? 0
+							 : HMMU_LOCKDEP_NONBLOCK));
 	if (w->ops->invalidate_range_start)
 		ret = w->ops->invalidate_range_start((struct mmu_notifier *)w,
 						     (const struct mmu_notifier_range *)inv);
+	hmmu_lockdep_release(&frame);
 	hmmu_tls.frame = frame.outer;
 	if (ret && mmu_notifier_range_blockable((const struct mmu_notifier_range *)inv)) {
 		hmmu_report("refused-blockable", w);
@@ -84,9 +89,11 @@ static void call_end(struct hmmu_inv *inv, struct hmmu_whole *w)
 	struct hmmu_frame frame = {w, hmmu_tls.frame, 1};
 
 	hmmu_tls.frame = &frame;
+	hmmu_lockdep_acquire(HMMU_CLASS_CALLBACK, &frame, HMMU_LOCKDEP_TRY);
 	if (w->ops->invalidate_range_end)
 		w->ops->invalidate_range_end((struct mmu_notifier *)w,
 					     (const struct mmu_notifier_range *)inv);
+	hmmu_lockdep_release(&frame);
 	hmmu_tls.frame = frame.outer;
 }
 
@@ -175,16 +182,40 @@ static bool usable(const struct mmu_notifier_ops *ops)
 	return ops && (ops->invalidate_range_start || ops->invalidate_range_end);
 }
 
+/* It waits for everything that is open. */
+static void check_register(const struct mm_struct *mm, const void *subject)
+{
+	if (HMMU_CONTEXT("register", HMMU_NOT_ANY, subject))
+		return;
+	if (hmmu_lockdep_in_own(mm, 0, UINT64_MAX))
+		hmmu_report("register-inside-own-invalidation", subject);
+	else
+		hmmu_lockdep_might(HMMU_CLASS_INVALIDATION);
+	(void)mm;
+	(void)subject;
+}
+
+static int may_register(struct mm_struct *mm, const void *subject)
+{
+	if (!hmmu_mm_alive(mm))
+		return -ENODEV;
+	if (mm->sources == HMMU_SOURCE_USERFAULTFD)
+		return -EOPNOTSUPP;
+	check_register(mm, subject);
+	/* Its own invalidation would never end. */
+	return hmmu_tls.frame ? -EDEADLK : 0;
+}
+
 HMMU_EXPORT int mmu_notifier_register(struct mmu_notifier *pub, struct mm_struct *mm)
 {
 	struct hmmu_whole *w = (struct hmmu_whole *)pub;
+	int ret;
 
 	if (!w || !mm || !usable(w->ops))
 		return -EINVAL;
-	if (!hmmu_mm_alive(mm))
-		return -ENODEV;
-	if (hmmu_tls.frame)
-		hmmu_report("register-in-callback", w);
+	ret = may_register(mm, w);
+	if (ret)
+		return ret;
 	hmmu_mm_lock(mm);
 	announce(mm);
 	w->users = 0;
@@ -199,8 +230,8 @@ HMMU_EXPORT void mmu_notifier_unregister(struct mmu_notifier *pub, struct mm_str
 
 	if (!hmmu_mm_alive(mm))
 		return;
-	if (hmmu_tls.frame)
-		hmmu_report("remove-in-callback", w);
+	if (!HMMU_CONTEXT("remove", HMMU_NOT_ANY, w))
+		hmmu_lockdep_might(HMMU_CLASS_CALLBACK);
 	if (!w->mm) {
 		hmmu_report("removed-twice", w);
 		return;
@@ -209,7 +240,7 @@ HMMU_EXPORT void mmu_notifier_unregister(struct mmu_notifier *pub, struct mm_str
 		w->ops->release(pub, mm);
 	hmmu_mm_lock(mm);
 	del_notifier(mm, w);
-	overflow = mm->overflow != NULL;
+	overflow = mm->overflow.n > 0;
 	hmmu_mm_unlock(mm);
 	hmmu_wait_callbacks(mm, w, overflow);
 	w->mm = NULL;
@@ -232,11 +263,13 @@ HMMU_EXPORT int mmu_notifier_get(const struct mmu_notifier_ops *ops, struct mm_s
 {
 	struct mmu_notifier *mine;
 	struct hmmu_whole *w;
+	int ret;
 
 	if (!sub || !mm || !usable(ops) || !ops->alloc_notifier || !ops->free_notifier)
 		return -EINVAL;
-	if (!hmmu_mm_alive(mm))
-		return -ENODEV;
+	ret = may_register(mm, ops);
+	if (ret)
+		return ret;
 	hmmu_mm_lock(mm);
 	w = find_get(mm, ops);
 	hmmu_mm_unlock(mm);
@@ -289,6 +322,7 @@ HMMU_EXPORT void mmu_notifier_put(struct mmu_notifier *pub)
 
 	if (!hmmu_mm_alive(mm))
 		return;
+	(void)HMMU_CONTEXT("put", HMMU_NOT_ANY, w);
 	hmmu_mm_lock(mm);
 	last = --w->users == 0;
 	if (last) {

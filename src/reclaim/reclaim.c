@@ -30,6 +30,10 @@
 #include "../export.h"
 #include "../futex.h"
 #include "../notifier/notifier.h"
+#include "../source/source.h"
+
+#define DOZE_NS 1000000
+#define DOZES 8
 
 void hmmu_defer_push(struct mm_struct *mm, struct hmmu_work *work,
 		     void (*fn)(struct hmmu_work *))
@@ -40,7 +44,8 @@ void hmmu_defer_push(struct mm_struct *mm, struct hmmu_work *work,
 	work->mm = mm;
 	do {
 		work->next = HMMU_PLANTED(DEFER_LOST) ? NULL : head;
-		/* Pairs with gather() and with look() of a reclaimer that falls asleep. */
+		/* Pairs with gather() and with look() of a reclaimer that falls asleep.
+		 * models/spin/defer.pml DF1 */
 	} while (!hmmu_cas_seqcst(&mm->deferred, &head, work));
 }
 
@@ -48,10 +53,8 @@ void hmmu_defer_wake(struct mm_struct *mm)
 {
 	struct hmmu_instance *inst = hmmu_instance_peek();
 
-	if ((mm->mm_flags & HMMU_MM_OWN_RECLAIM) || !hmmu_load_seqcst(&inst->asleep))
-		return;
-	hmmu_add_seqcst(&inst->work, 1);
-	hmmu_futex_wake(&inst->work, INT_MAX);
+	if (!(mm->mm_flags & HMMU_MM_OWN_RECLAIM))
+		hmmu_reclaimer_poke(inst);
 }
 
 HMMU_EXPORT void hmmu_defer(struct mm_struct *mm, struct hmmu_work *work,
@@ -66,7 +69,7 @@ HMMU_EXPORT void hmmu_defer(struct mm_struct *mm, struct hmmu_work *work,
 /* With reclaim_lock: everything pushed so far goes behind the queue, oldest first. */
 static void gather(struct mm_struct *mm)
 {
-	/* Pairs with the push. */
+	/* Pairs with the push. defer.pml RC1 */
 	struct hmmu_work *list = hmmu_xchg_seqcst(&mm->deferred, NULL), *fifo = NULL, *next;
 	struct hmmu_work **tail = &mm->fifo;
 
@@ -89,6 +92,7 @@ static unsigned int own_levels(const struct mm_struct *mm)
 	return n;
 }
 
+/* defer.pml CL1 */
 bool hmmu_reclaim_idle(struct mm_struct *mm)
 {
 	bool idle;
@@ -100,6 +104,7 @@ bool hmmu_reclaim_idle(struct mm_struct *mm)
 	return idle;
 }
 
+/* defer.pml RC2 */
 static struct hmmu_work *take(struct mm_struct *mm)
 {
 	struct hmmu_work *work;
@@ -119,12 +124,14 @@ static void run(struct mm_struct *mm, struct hmmu_work *work)
 	struct hmmu_working working = {mm, hmmu_tls.working};
 
 	hmmu_tls.working = &working;
+	hmmu_lockdep_acquire(HMMU_CLASS_WORK, &working, HMMU_LOCKDEP_TRY);
 	work->fn(work); /* may free it */
+	hmmu_lockdep_release(&working);
 	hmmu_tls.working = working.outer;
 	hmmu_lock(&mm->reclaim_lock);
 	mm->reclaiming--;
 	hmmu_unlock(&mm->reclaim_lock);
-	/* The lock orders it with a waiter's look. */
+	/* The lock orders it with a waiter's look. defer.pml RC3 */
 	hmmu_event_signal(mm);
 }
 
@@ -152,8 +159,9 @@ HMMU_EXPORT int hmmu_reclaim(struct mm_struct *mm)
 		return -EINVAL;
 	if (!hmmu_mm_alive(mm))
 		return 0;
-	if (hmmu_tls.frame)
-		hmmu_report("reclaim-in-callback", mm);
+	if (!HMMU_CONTEXT("reclaim", HMMU_NOT_ANY, mm))
+		hmmu_lockdep_might(HMMU_CLASS_WORK);
+	hmmu_source_mend();
 	hmmu_mm_deliver_lost(mm);
 	for (left = queued(mm); left > 0 && (work = take(mm)); left--, n++)
 		run(mm, work);
@@ -170,7 +178,7 @@ void hmmu_reclaim_drain(struct mm_struct *mm)
 {
 	while (!hmmu_reclaim_idle(mm)) {
 		hmmu_reclaim(mm);
-		/* Others may run some of it still. */
+		/* Others may run some of it still. defer.pml CL2 */
 		hmmu_event_wait(mm, idle_or_work, NULL);
 	}
 }
@@ -196,29 +204,83 @@ static struct mm_struct *look(struct hmmu_instance *inst, bool own)
 	return mm;
 }
 
+/* Nobody tells when another library patches over our hooks: looked at now and then, and
+ * at each insert. NULL: there are none. */
+static const struct timespec *in_a_second(struct hmmu_instance *inst, struct timespec *ts)
+{
+	if (!(hmmu_load_seqcst(&inst->opened) & HMMU_SOURCE_HOOKS))
+		return NULL;
+	clock_gettime(CLOCK_MONOTONIC, ts);
+	ts->tv_sec++;
+	return ts;
+}
+
+/* defer.pml RC4 RC5 RC6 */
 static void sleep_until_work(struct hmmu_instance *inst, uint32_t generation)
 {
+	struct timespec ts;
 	uint32_t seen = hmmu_load_seqcst(&inst->work);
 
 	hmmu_add_seqcst(&inst->asleep, 1);
-	if (!look(inst, false) && hmmu_load_seqcst(&inst->generation) == generation)
-		hmmu_futex_wait(&inst->work, seen, NULL);
+	if (!look(inst, false) && !hmmu_load_seqcst(&inst->broken) &&
+	    hmmu_load_seqcst(&inst->generation) == generation)
+		hmmu_futex_wait(&inst->work, seen, in_a_second(inst, &ts));
 	hmmu_add_seqcst(&inst->asleep, (uint32_t)-1);
+}
+
+/*
+ * After work that said so more is likely, and waking somebody costs more than that work: for
+ * some milliseconds it is not counted asleep, and looks by itself. What is deferred
+ * meanwhile waits a millisecond at most.
+ */
+static bool doze(struct hmmu_instance *inst, unsigned int *left)
+{
+#ifdef HMMU_SCHED /* no time passes there */
+	*left = 0;
+#endif
+	uint32_t seen = hmmu_load_seqcst(&inst->work);
+	struct timespec ts;
+
+	if (!*left)
+		return false;
+	--*left;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	ts.tv_nsec += DOZE_NS;
+	if (ts.tv_nsec >= 1000000000) {
+		ts.tv_nsec -= 1000000000;
+		ts.tv_sec++;
+	}
+	hmmu_futex_wait(&inst->work, seen, &ts);
+	return true;
+}
+
+/* defer.pml DF2 DF3 */
+void hmmu_reclaimer_poke(struct hmmu_instance *inst)
+{
+	if (!hmmu_load_seqcst(&inst->asleep))
+		return;
+	hmmu_add_seqcst(&inst->work, 1);
+	hmmu_futex_wake(&inst->work, INT_MAX);
 }
 
 static void *reclaimer(void *arg)
 {
 	struct hmmu_instance *inst = hmmu_instance_peek();
 	uint32_t generation = (uint32_t)(uintptr_t)arg;
+	unsigned int dozes = 0;
 
 	hmmu_syscall(SYS_prctl, PR_SET_NAME, "hmmu-reclaim");
 	while (hmmu_load_seqcst(&inst->generation) == generation) {
 		struct mm_struct *mm = look(inst, false);
 
-		if (mm)
+		hmmu_source_mend();
+		if (mm) {
 			hmmu_reclaim(mm);
-		else
+			/* Pairs with hmmu_reclaim_more(). */
+			dozes = hmmu_xchg_seqcst(&inst->doze, 0) ? DOZES : 0;
+		} else if (!doze(inst, &dozes)) {
 			sleep_until_work(inst, generation);
+		}
 	}
 	return NULL;
 }
@@ -249,6 +311,7 @@ void hmmu_reclaimer_unuse(struct hmmu_instance *inst, struct hmmu_reclaimer *old
 		return;
 	old->thread = inst->thread;
 	old->stopped = 1;
+	/* defer.pml CL3 */
 	hmmu_add_seqcst(&inst->generation, 1);
 	hmmu_add_seqcst(&inst->work, 1);
 	hmmu_futex_wake(&inst->work, INT_MAX);
@@ -264,6 +327,11 @@ void hmmu_reclaimer_join(struct hmmu_reclaimer *old)
 		pthread_join(old->thread, NULL);
 }
 
+void hmmu_reclaim_more(void)
+{
+	hmmu_store_seqcst(&hmmu_instance_peek()->doze, 1);
+}
+
 void hmmu_progress(struct hmmu_instance *inst)
 {
 	/* Pairs with the load in mmu_notifier_synchronize(). */
@@ -275,6 +343,8 @@ HMMU_EXPORT void mmu_notifier_synchronize(void)
 {
 	struct hmmu_instance *inst = hmmu_instance_peek();
 
+	if (inst && !HMMU_CONTEXT("synchronize", HMMU_NOT_ANY, inst))
+		hmmu_lockdep_might(HMMU_CLASS_WORK);
 	while (inst) {
 		uint32_t seen = hmmu_load_seqcst(&inst->progress);
 		struct mm_struct *mm;

@@ -14,6 +14,9 @@ void hmmu_defer_wake(struct mm_struct *mm);
 /* Something that mmu_notifier_synchronize() may be waiting for has happened. */
 void hmmu_progress(struct hmmu_instance *inst);
 
+/* Said by a work: more of its kind will come, and it does not mind a millisecond. */
+void hmmu_reclaim_more(void);
+
 /* Nothing of @mm is queued, and none but works that this thread is inside of run. */
 bool hmmu_reclaim_idle(struct mm_struct *mm);
 /* Runs what is queued for @mm and waits for what others run of it: until idle. */

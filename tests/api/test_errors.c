@@ -40,7 +40,7 @@ static void test_open_errors(void **state)
 	assert_int_equal(open_with(options), -EINVAL);
 	options.size = sizeof(options) + 1;
 	assert_int_equal(open_with(options), -EINVAL);
-	for (bit = 1; bit < 31; bit++) {
+	for (bit = 3; bit < 31; bit++) {
 		options = good;
 		options.sources = 1u << bit;
 		assert_int_equal(open_with(options), -EINVAL);

@@ -61,7 +61,8 @@ IS(MMU_NOTIFY_MIGRATE == 6 && MMU_NOTIFY_EXCLUSIVE == 7);
 IS(MMU_NOTIFIER_RANGE_BLOCKABLE == 1);
 IS(HMMU_PHASE_BEFORE == 0 && HMMU_PHASE_AFTER == 1 && HMMU_PHASE_LOST == 2);
 IS(HMMU_SOURCE_EXPLICIT == 0 && HMMU_SOURCE_HOOKS == 1 && HMMU_SOURCE_BEST == 1u << 31);
-IS(HMMU_MM_OWN_RECLAIM == 1);
+IS(HMMU_SOURCE_USERFAULTFD == 2 && HMMU_SOURCE_SECCOMP == 4);
+IS(HMMU_MM_OWN_RECLAIM == 1 && HMMU_MM_PROBE_ACCESS == 2);
 IS(HMMU_UNWATCHED == 0 && HMMU_BY_RETURN_REUSE_OPEN == 1 && HMMU_BY_RETURN == 2);
 IS(HMMU_BRACKETED == 3);
 
@@ -70,6 +71,7 @@ struct entries {
 	int (*open)(struct mm_struct **, const struct hmmu_mm_options *);
 	int (*close)(struct mm_struct *);
 	int (*describe)(struct mm_struct *, struct hmmu_coverage *, size_t);
+	const char *(*why)(unsigned int);
 	int (*insert)(struct mmu_interval_notifier *, struct mm_struct *, unsigned long,
 		      unsigned long, const struct mmu_interval_notifier_ops *);
 	void (*remove)(struct mmu_interval_notifier *);
@@ -82,6 +84,8 @@ struct entries {
 	bool (*access_ok)(struct mmu_interval_notifier *, unsigned long);
 	void (*acquired)(struct mmu_interval_notifier *);
 	void (*released)(struct mmu_interval_notifier *);
+	void (*lock)(const void *, const char *, bool);
+	void (*unlock)(const void *);
 	void (*init)(struct mmu_notifier_range *, enum mmu_notifier_event, unsigned int,
 		     struct mm_struct *, unsigned long, unsigned long);
 	void (*init_owner)(struct mmu_notifier_range *, enum mmu_notifier_event, unsigned int,
@@ -102,6 +106,7 @@ static const struct entries entries = {
 	hmmu_mm_open,
 	hmmu_mm_close,
 	hmmu_mm_describe,
+	hmmu_source_why,
 	mmu_interval_notifier_insert,
 	mmu_interval_notifier_remove,
 	mmu_interval_read_begin,
@@ -112,6 +117,8 @@ static const struct entries entries = {
 	hmmu_access_ok,
 	hmmu_driver_lock_acquired,
 	hmmu_driver_lock_released,
+	hmmu_debug_lock,
+	hmmu_debug_unlock,
 	mmu_notifier_range_init,
 	mmu_notifier_range_init_owner,
 	mmu_notifier_invalidate_range_start,

@@ -326,26 +326,45 @@ static void play(enum driver driver, int rounds)
 	       atomic_load(&storm.stale));
 }
 
+/* On a busy machine the invalidators may be through before a reader has begun. */
+#define TRIES 50
+
+static bool was_a_storm(void)
+{
+	return atomic_load(&storm.installs) > 0 && atomic_load(&storm.uses) > 0 &&
+	       atomic_load(&storm.retries) > 0 && atomic_load(&storm.tenants) > 0;
+}
+
 static void test_g1_storm(void **state)
 {
-	play(RIGHT, ROUNDS);
-	assert_int_equal(atomic_load(&storm.held), 0);
-	assert_int_equal(atomic_load(&storm.stale), 0);
-	/* it was a storm */
-	assert_true(atomic_load(&storm.installs) > 0 && atomic_load(&storm.uses) > 0);
-	assert_true(atomic_load(&storm.retries) > 0 && atomic_load(&storm.tenants) > 0);
+	int tries = 0;
+
+	do {
+		play(RIGHT, ROUNDS);
+		assert_int_equal(atomic_load(&storm.held), 0);
+		assert_int_equal(atomic_load(&storm.stale), 0);
+	} while (!was_a_storm() && ++tries < TRIES);
+	assert_true(was_a_storm());
+}
+
+static void finds(enum driver driver)
+{
+	int tries = 0;
+
+	do {
+		play(driver, ROUNDS / 4);
+	} while (!atomic_load(&storm.held) && !atomic_load(&storm.stale) && ++tries < TRIES);
+	assert_true(atomic_load(&storm.held) + atomic_load(&storm.stale) > 0);
 }
 
 static void test_storm_finds_a_driver_without_retry(void **state)
 {
-	play(NO_RETRY, ROUNDS / 4);
-	assert_true(atomic_load(&storm.held) + atomic_load(&storm.stale) > 0);
+	finds(NO_RETRY);
 }
 
 static void test_storm_finds_a_driver_that_knows_only_starts(void **state)
 {
-	play(START_ONLY, ROUNDS / 4);
-	assert_true(atomic_load(&storm.held) + atomic_load(&storm.stale) > 0);
+	finds(START_ONLY);
 }
 
 int main(void)

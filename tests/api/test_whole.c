@@ -162,6 +162,61 @@ static void test_register_errors(void **state)
 	close_mm(mm);
 }
 
+#ifndef HMMU_DEBUG
+static struct mmu_notifier *alloc_never(struct mm_struct *mm)
+{
+	(void)mm;
+	return NULL;
+}
+
+static void free_never(struct mmu_notifier *sub)
+{
+	(void)sub;
+}
+
+static struct {
+	struct mm_struct *mm;
+	struct whole *other;
+	int answer[2];
+} nested;
+
+static int register_inside(struct mmu_notifier *sub, const struct mmu_notifier_range *range)
+{
+	struct mmu_notifier *got;
+
+	(void)sub;
+	(void)range;
+	nested.answer[0] = mmu_notifier_register(&nested.other->sub, nested.mm);
+	nested.answer[1] = mmu_notifier_get(nested.other->sub.ops, nested.mm, &got);
+	return 0;
+}
+
+/* It would wait for the invalidation that it is called from. (Debug builds report it.) */
+static void test_register_in_a_callback_is_refused(void **state)
+{
+	static const struct mmu_notifier_ops calls = {.invalidate_range_start =
+							      register_inside};
+	static const struct mmu_notifier_ops gets = {
+		.invalidate_range_start = whole_start,
+		.alloc_notifier = alloc_never,
+		.free_notifier = free_never,
+	};
+	struct mm_struct *mm = open_mm(0);
+	struct whole whole = {.sub.ops = &calls}, other = {.sub.ops = &gets};
+
+	nested.mm = mm;
+	nested.other = &other;
+	assert_int_equal(mmu_notifier_register(&whole.sub, mm), 0);
+	invalidate(mm, A, A + 1);
+	assert_int_equal(nested.answer[0], -EDEADLK);
+	assert_int_equal(nested.answer[1], -EDEADLK);
+	invalidate(mm, A, A + 1);
+	assert_int_equal(atomic_load(&other.starts), 0);
+	mmu_notifier_unregister(&whole.sub, mm);
+	close_mm(mm);
+}
+#endif
+
 struct registering {
 	struct mm_struct *mm;
 	struct whole whole;
@@ -669,6 +724,9 @@ int main(void)
 		cmocka_unit_test(test_other_mm_is_not_told),
 		cmocka_unit_test(test_start_or_end_alone),
 		cmocka_unit_test(test_register_errors),
+#ifndef HMMU_DEBUG
+		cmocka_unit_test(test_register_in_a_callback_is_refused),
+#endif
 		cmocka_unit_test(test_register_waits_for_open_ones),
 		cmocka_unit_test(test_register_does_not_wait_for_later_ones),
 		cmocka_unit_test(test_no_end_for_those_open_at_unregister),

@@ -16,6 +16,11 @@ int module_open(void)
 	return hmmu_source_hooks.open();
 }
 
+bool module_intact(void)
+{
+	return hmmu_hooks_intact();
+}
+
 const char *module_hook(unsigned int i, unsigned int *state, const char **why)
 {
 	if (i >= HMMU_HOOK_NR)

@@ -24,6 +24,7 @@
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -57,10 +58,17 @@ static struct {
 	int (*brk)(void *);
 	int (*shmdt)(const void *);
 	void *(*shmat)(int, const void *, int);
+	ssize_t (*process_madvise)(int, const struct iovec *, size_t, int, unsigned int);
+	int (*pkey_mprotect)(void *, size_t, int, int);
+	int (*remap_file_pages)(void *, size_t, int, size_t, int);
+	int (*ftruncate)(int, off_t);
+	int (*truncate)(const char *, off_t);
+	int (*fallocate)(int, int, off_t, off_t);
 } libc;
 
 static uint32_t begun, opened;
-static int segment;
+static int segment, file;
+static char file_path[64];
 
 static void die(const char *what)
 {
@@ -139,6 +147,57 @@ static unsigned int do_shmdt(char *mem)
 	return 1;
 }
 
+/* What follows is refused by the kernel, or changes a file that each thread has in one
+ * place (the mapping is the process's): what counts is that the thread comes back, and
+ * by the hook. */
+static unsigned int do_process_madvise(char *mem)
+{
+	struct iovec iov = {mem, PAGE};
+
+	if (libc.process_madvise(-1, &iov, 1, MADV_DONTNEED, 0) != -1 || errno != EBADF)
+		die("process_madvise");
+	return 1;
+}
+
+/* Down both ways of its prologue. */
+static unsigned int do_pkey_mprotect(char *mem)
+{
+	if (libc.pkey_mprotect(mem, PAGE, RW, -1))
+		die("mprotect without a key");
+	if (libc.pkey_mprotect(mem, PAGE, RW, 4711) != -1)
+		die("a key that is none");
+	return 2;
+}
+
+static unsigned int do_remap_file_pages(char *mem)
+{
+	if (libc.remap_file_pages(mem, PAGE, 0, 0, 0) != -1 || errno != EINVAL)
+		die("remap_file_pages");
+	return 1;
+}
+
+static unsigned int do_ftruncate(char *mem)
+{
+	if (libc.ftruncate(file, PAGE / 2))
+		die("ftruncate");
+	return 1;
+}
+
+static unsigned int do_truncate(char *mem)
+{
+	if (libc.truncate(file_path, PAGE / 2))
+		die("truncate");
+	return 1;
+}
+
+static unsigned int do_fallocate(char *mem)
+{
+	/* PUNCH_HOLE, KEEP_SIZE */
+	if (libc.fallocate(file, 3, 0, PAGE))
+		die("fallocate");
+	return 1;
+}
+
 static const struct subject subjects[] = {
 	{"munmap", HMMU_HOOK_MUNMAP, do_munmap},
 	{"mmap", HMMU_HOOK_MMAP, do_mmap},
@@ -148,6 +207,12 @@ static const struct subject subjects[] = {
 	{"brk", HMMU_HOOK_BRK, do_brk},
 	{"shmat", HMMU_HOOK_SHMAT, do_shmat},
 	{"shmdt", HMMU_HOOK_SHMDT, do_shmdt},
+	{"process_madvise", HMMU_HOOK_PROCESS_MADVISE, do_process_madvise},
+	{"pkey_mprotect", HMMU_HOOK_PKEY_MPROTECT, do_pkey_mprotect},
+	{"remap_file_pages", HMMU_HOOK_REMAP_FILE_PAGES, do_remap_file_pages},
+	{"ftruncate", HMMU_HOOK_FTRUNCATE, do_ftruncate},
+	{"truncate", HMMU_HOOK_TRUNCATE, do_truncate},
+	{"fallocate", HMMU_HOOK_FALLOCATE, do_fallocate},
 };
 
 static void *hammer(void *arg)
@@ -190,6 +255,23 @@ static void resolve(void)
 	*(void **)&libc.brk = dlsym(h, "brk");
 	*(void **)&libc.shmdt = dlsym(h, "shmdt");
 	*(void **)&libc.shmat = dlsym(h, "shmat");
+	*(void **)&libc.process_madvise = dlsym(h, "process_madvise");
+	*(void **)&libc.pkey_mprotect = dlsym(h, "pkey_mprotect");
+	*(void **)&libc.remap_file_pages = dlsym(h, "remap_file_pages");
+	*(void **)&libc.ftruncate = dlsym(h, "ftruncate");
+	*(void **)&libc.truncate = dlsym(h, "truncate");
+	*(void **)&libc.fallocate = dlsym(h, "fallocate");
+}
+
+/* A file of one page, mapped once, that has a name. */
+static void make_file(void)
+{
+	file = memfd_create("race", 0);
+	snprintf(file_path, sizeof(file_path), "/proc/self/fd/%d", file);
+	if (file < 0 || hmmu_syscall(SYS_ftruncate, file, PAGE))
+		die("memfd_create");
+	if (hmmu_is_err(hmmu_syscall(SYS_mmap, NULL, PAGE, RW, MAP_SHARED, file, 0)))
+		die("mmap of the file");
 }
 
 static void child(const struct subject *s)
@@ -237,6 +319,7 @@ int main(int argc, char **argv)
 
 	setvbuf(stdout, NULL, _IONBF, 0);
 	resolve();
+	make_file();
 	segment = shmget(IPC_PRIVATE, PAGE, IPC_CREAT | 0600);
 	for (size_t i = 0; i < sizeof(subjects) / sizeof(*subjects); i++)
 		if (argc < 2 || !strcmp(argv[1], "all") || !strcmp(argv[1], subjects[i].name))

@@ -18,7 +18,9 @@ struct record rec_log[RECORDS];
 void (*rec_callback)(const struct record *r);
 
 static __thread unsigned int mine __attribute__((tls_model("initial-exec")));
-static uint32_t watched, count, starts, open_now, ids;
+static uint32_t watched, count, starts, open_now, ids, handed;
+
+struct rec_handed rec_handed;
 
 static void die(const char *text, size_t n)
 {
@@ -56,6 +58,16 @@ void hmmu_source_start(struct hmmu_source_event *ev, enum mmu_notifier_event eve
 	add(&r);
 }
 
+void hmmu_source_check(void)
+{
+}
+
+void hmmu_source_start_removing(struct hmmu_source_event *ev, unsigned long start,
+				unsigned long end)
+{
+	hmmu_source_start(ev, MMU_NOTIFY_CLEAR, start, end);
+}
+
 void hmmu_source_end(struct hmmu_source_event *ev)
 {
 	static const char text[] = "recorder: an end without a start\n";
@@ -68,6 +80,21 @@ void hmmu_source_end(struct hmmu_source_event *ev)
 	ev->n = 0;
 	add(&r);
 	hmmu_add_seqcst(&open_now, -1u);
+}
+
+/* Only the last is kept; tests that look have one thread, the others do not mind. */
+void hmmu_source_handed_out(unsigned long start, unsigned long end)
+{
+	hmmu_store_relaxed(&rec_handed.start, start);
+	hmmu_store_relaxed(&rec_handed.last, end);
+	hmmu_store_relaxed(&rec_handed.records, hmmu_load_seqcst(&count));
+	hmmu_store_relaxed(&rec_handed.open, hmmu_load_seqcst(&open_now));
+	hmmu_add_seqcst(&handed, 1);
+}
+
+unsigned int rec_handed_count(void)
+{
+	return hmmu_load_seqcst(&handed);
 }
 
 bool hmmu_source_watched(void)
@@ -94,6 +121,7 @@ void rec_reset(void)
 {
 	hmmu_store_seqcst(&count, 0);
 	hmmu_store_seqcst(&starts, 0);
+	hmmu_store_seqcst(&handed, 0);
 }
 
 unsigned int rec_count(void)
@@ -151,8 +179,8 @@ bool rec_any(enum mmu_notifier_event event)
 
 unsigned int rec_exactness(unsigned int op, unsigned int caller)
 {
-	struct hmmu_coverage cells[128];
-	int n = hmmu_source_hooks.describe(cells, 128);
+	struct hmmu_coverage cells[HMMU_OP_NR * HMMU_CALLER_NR];
+	int n = hmmu_source_hooks.describe(cells, HMMU_OP_NR * HMMU_CALLER_NR);
 
 	for (int i = 0; i < n; i++)
 		if (cells[i].operation == op && cells[i].caller == caller)

@@ -26,6 +26,16 @@ struct record {
 
 REC_EXPORT extern struct record rec_log[RECORDS];
 
+/* The last address that was handed out. */
+struct rec_handed {
+	unsigned long start;
+	unsigned long last;
+	unsigned int records; /* rec_count() at that moment, */
+	unsigned int open;    /* and rec_open() */
+};
+REC_EXPORT extern struct rec_handed rec_handed;
+REC_EXPORT unsigned int rec_handed_count(void);
+
 /* Called at each start and end, before it is counted. */
 REC_EXPORT extern void (*rec_callback)(const struct record *r);
 

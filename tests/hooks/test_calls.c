@@ -601,7 +601,7 @@ static int by_entry(void **state)
 	return ret;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(t_munmap),
@@ -622,7 +622,12 @@ int main(void)
 		cmocka_unit_test(t_again),
 	};
 
-	int failed = cmocka_run_group_tests_name("libc's entries", tests, by_entry, NULL);
+	int failed;
 
-	return failed + cmocka_run_group_tests_name("symbols", tests, by_symbol, NULL);
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	failed = cmocka_run_group_tests_name("libc's entries", tests, by_entry, NULL);
+	if (failed)
+		return failed;
+	return cmocka_run_group_tests_name("symbols", tests, by_symbol, NULL);
 }

@@ -24,7 +24,7 @@ struct code {
 };
 
 /* The code at a word's start plus @skew, hlt behind it. */
-static const char *find(const struct code *c, unsigned int skew, bool alone,
+static const char *find(const struct code *c, unsigned int skew, unsigned int flags,
 			struct hmmu_patch_site *site)
 {
 	static uint64_t words[16];
@@ -32,7 +32,7 @@ static const char *find(const struct code *c, unsigned int skew, bool alone,
 
 	memset(words, 0xf4, sizeof(words));
 	memcpy(entry, c->bytes, c->n);
-	return hmmu_patch_find(entry, alone, site);
+	return hmmu_patch_find(entry, flags, site);
 }
 
 static void accepts(const struct code *c, unsigned int offset, unsigned int stack)
@@ -69,6 +69,32 @@ static void glibc_mremap(void **state)
 		     0x04, 0x25, 0x28, 0, 0, 0, 0x48, 0x89, 0x44, 0x24, 0x18);
 
 	accepts(&mremap, 9, 0x58);
+}
+
+/* Cancellation points ask first whether the process has one thread: whichever way. */
+static void single_thread_tests(void **state)
+{
+	const struct code rip = FROM(0x80, 0x3d, 0x21, 0xe8, 0x0d, 0, 0, 0x49, 0x89, 0xca, 0x74,
+				     0x14, 0xb8, 0x1d, 0x01, 0, 0);
+	const struct code cmp = FROM(0x64, 0x83, 0x3c, 0x25, 0x18, 0, 0, 0, 0, 0x75, 0x10);
+	const struct code mov = FROM(0x64, 0x8b, 0x04, 0x25, 0x18, 0, 0, 0, 0x85, 0xc0);
+
+	accepts(&rip, 0, 0);
+	accepts(&cmp, 0, 0);
+	accepts(&mov, 0, 0);
+}
+
+/* Only who knows where a branch leads may pass it. */
+static void branches(void **state)
+{
+	const struct code pkey = FROM(0x41, 0x89, 0xca, 0x83, 0xf9, 0xff, 0x74, 0x30, 0xb8,
+				      0x49, 0x01, 0, 0, 0x0f, 0x05);
+	struct hmmu_patch_site site;
+
+	assert_non_null(find(&pkey, 0, false, &site));
+	assert_null(find(&pkey, 0, HMMU_PATCH_BRANCHES, &site));
+	assert_int_equal(site.offset, 8);
+	assert_int_equal(site.stack, 0);
 }
 
 static void pushes_are_given_back(void **state)
@@ -124,18 +150,48 @@ static void arguments_must_survive(void **state)
 	assert_string_equal(find(&edi, 0, true, &site), HMMU_PATCH_UNKNOWN);
 }
 
-static void foreign_patches(void **state)
+/* A jump that others patch with is taken over, and where it led is known. */
+static void taken_over(const struct code *c, unsigned int at, uintptr_t target)
 {
 	struct hmmu_patch_site site;
-	const struct code jmp = FROM(0xe9, 1, 2, 3, 4, 0x0f, 0x05);
-	const struct code mem = FROM(0xff, 0x25, 0, 0, 0, 0);
-	const struct code r11 = FROM(0x49, 0xbb, 1, 2, 3, 4, 5, 6, 7, 8, 0x41, 0xff, 0xe3);
-	const struct code brk = FROM(0xcc, 0x0b, 0, 0, 0);
 
-	assert_string_equal(find(&jmp, 0, true, &site), HMMU_PATCH_FOREIGN);
-	assert_string_equal(find(&mem, 0, true, &site), HMMU_PATCH_FOREIGN);
-	assert_string_equal(find(&r11, 0, true, &site), HMMU_PATCH_FOREIGN);
-	assert_string_equal(find(&brk, 0, true, &site), HMMU_PATCH_FOREIGN);
+	assert_null(find(c, 0, 0, &site));
+	assert_int_equal(site.offset, at);
+	assert_int_equal(site.stack, 0);
+	if (target)
+		assert_int_equal((uintptr_t)site.foreign, target);
+	else
+		assert_non_null(site.foreign);
+	/* It straddles two words. */
+	assert_string_equal(find(c, 5, HMMU_PATCH_ALONE, &site), HMMU_PATCH_FOREIGN);
+}
+
+static void foreign_patches(void **state)
+{
+	const struct code jmp = FROM(0xe9, 1, 2, 3, 4, 0x0f, 0x05);
+	const struct code r11 = FROM(0x49, 0xbb, 1, 2, 3, 4, 5, 6, 7, 0, 0x41, 0xff, 0xe3);
+	const struct code rax = FROM(0x48, 0xb8, 1, 2, 3, 4, 5, 6, 7, 0, 0xff, 0xe0);
+
+	taken_over(&jmp, 0, 0);
+	taken_over(&r11, 0, 0x07060504030201);
+	taken_over(&rax, 0, 0x07060504030201);
+}
+
+static void foreign_refused(void **state)
+{
+	struct hmmu_patch_site site;
+	const struct code call = FROM(0xe8, 1, 2, 3, 4, 0x0f, 0x05);
+	const struct code self = FROM(0xeb, 0xfe, 2, 3, 4, 0x0f, 0x05);
+	const struct code brk = FROM(0xcc, 0x0b, 0, 0, 0);
+	const struct code r11 = FROM(0x49, 0xbb, 1, 2, 3, 4, 5, 6, 7, 0, 0x0f, 0x05);
+	/* The function's own jump, in its middle. */
+	const struct code tail = FROM(0x41, 0x89, 0xca, 0xe9, 1, 2, 3, 4);
+
+	assert_string_equal(find(&call, 0, 1, &site), HMMU_PATCH_FOREIGN);
+	assert_string_equal(find(&self, 0, 1, &site), HMMU_PATCH_FOREIGN);
+	assert_string_equal(find(&brk, 0, 1, &site), HMMU_PATCH_FOREIGN);
+	assert_string_equal(find(&r11, 0, 1, &site), HMMU_PATCH_FOREIGN);
+	assert_string_equal(find(&tail, 0, 1, &site), HMMU_PATCH_FOREIGN);
 }
 
 /* Every first byte that starts nothing known is refused, alone or not. */
@@ -146,7 +202,7 @@ static void unknown_is_refused(void **state)
 		struct hmmu_patch_site site;
 
 		c.bytes[0] = (uint8_t)b;
-		if (b == 0xb8)
+		if (b == 0xb8 || b == 0xe9)
 			continue;
 		assert_non_null(find(&c, 0, true, &site));
 	}
@@ -183,11 +239,14 @@ int main(void)
 		cmocka_unit_test(plain_wrappers),
 		cmocka_unit_test(glibc_mmap),
 		cmocka_unit_test(glibc_mremap),
+		cmocka_unit_test(single_thread_tests),
+		cmocka_unit_test(branches),
 		cmocka_unit_test(pushes_are_given_back),
 		cmocka_unit_test(alignment),
 		cmocka_unit_test(endbr_needs_one_thread),
 		cmocka_unit_test(arguments_must_survive),
 		cmocka_unit_test(foreign_patches),
+		cmocka_unit_test(foreign_refused),
 		cmocka_unit_test(unknown_is_refused),
 		cmocka_unit_test(jump_and_trampoline),
 	};

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -163,6 +164,21 @@ static void *right_thread(void *arg)
 	}
 }
 
+static uint64_t give_up; /* seconds of CLOCK_MONOTONIC; 0: never */
+
+static uint64_t seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec;
+}
+
+static bool tired(uint64_t round)
+{
+	return give_up && round % 256 == 0 && seconds() >= give_up;
+}
+
 uint64_t litmus_run(const struct litmus *l, uint64_t rounds, uint64_t stop)
 {
 	uint64_t bad = 0;
@@ -175,7 +191,7 @@ uint64_t litmus_run(const struct litmus *l, uint64_t rounds, uint64_t stop)
 	if (pthread_create(&right, NULL, right_thread, NULL))
 		abort();
 	meet(&left_side, &right_side);
-	for (uint64_t i = 0; i < rounds && (!stop || bad + lost < stop); i++) {
+	for (uint64_t i = 0; i < rounds && (!stop || bad + lost < stop) && !tired(i); i++) {
 		meet(&left_side, &right_side);
 		litmus_take(1);
 		if (l->warm_left)
@@ -213,4 +229,15 @@ int litmus_broken(const struct litmus *l, uint64_t rounds, const char *bug)
 	uint64_t bad = litmus_run(l, rounds, 1);
 
 	return print(l, bad, bug, bad == 0);
+}
+
+int litmus_shown(const struct litmus *l, unsigned int limit, const char *bug)
+{
+	uint64_t bad;
+
+	give_up = seconds() + limit;
+	bad = litmus_run(l, UINT64_MAX, 1);
+	give_up = 0;
+	print(l, bad, bug, 0);
+	return bad != 0;
 }

@@ -49,6 +49,10 @@ int litmus_clean(const struct litmus *l, uint64_t rounds);
 /* With a bug: must show within @rounds. 0 or 1, printed. */
 int litmus_broken(const struct litmus *l, uint64_t rounds, const char *bug);
 
+/* With a bug that some machines hardly ever show: did it show within @seconds? If not, nothing
+ * has been proved: a skip. */
+int litmus_shown(const struct litmus *l, unsigned int seconds, const char *bug);
+
 /* Nobody knows how long, at most 2^@bits spins; then sometimes litmus_fill(). */
 void litmus_delay(unsigned int bits);
 /* Stores to lines of this side's that the other one wrote last (it took them when the round

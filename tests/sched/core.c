@@ -1,618 +1,429 @@
 // SPDX-License-Identifier: MIT
 /*
- * core.c - schedules of the real code, and the planted bugs.
+ * core.c - schedules of the real code.
  *
- * Each scenario must be clean for a number of seeds; each planted bug of src/plant.h
- * names the scenario that must kill it, by an assertion, a deadlock or a livelock of the
- * scheduler, within a bounded number of seeds. A bug without a killer fails the test.
+ *	sched-core [NAME]	   random schedules of all scenarios, or of that one
+ *	sched-core explore [NAME]  all schedules with at most 0, 1, ... --bound preemptions
+ *	sched-core pct [NAME]	   random priorities, depth 1 to 5
+ *	sched-core planted [BUG]   each bug of src/plant.h must die
+ *	sched-core forks [NAME]	   fork at every point
+ *	sched-core points	   where no thread was ever preempted, or never was at all
+ *
+ *	--bound N   explore: the highest (2)
+ *	--count N   schedules of each scenario; explore: at most, of each bound
+ *	--json	    the table for programs
+ *
+ * A scenario is named by its key, in the table, or by its words. Scenarios run side by
+ * side, as many as there are processors.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include "instance.h"
-#include "source/source.h"
-#include "world.h"
+#include "scenarios.h"
 
 #define SEEDS_CLEAN 3000
-#define SEEDS_PLANTED 30000
+#define SEEDS_PCT 3000
+#define EXPLORED 5000 /* of a higher bound than 1, which is explored wholly */
+#define EXPLORED_WHOLE 100000
+#define SCENARIOS_MAX 64
 
-/* ---- scenarios -------------------------------------------------------- */
-
-static void change0(void *arg)
+const struct scenario *scenario_at(unsigned int i)
 {
-	world_change(0, 0);
-	world_change(0, 0);
+	static const struct scenario *const lists[] = {scenarios_small, scenarios_whole,
+						       scenarios_cache, scenarios_cache_rules,
+						       scenarios_cache_parts};
+
+	for (size_t l = 0; l < sizeof(lists) / sizeof(lists[0]); l++)
+		for (const struct scenario *s = lists[l]; s->key; s++)
+			if (i-- == 0)
+				return s;
+	return NULL;
 }
 
-static void read0(void *arg)
+const struct scenario *scenario_find(const char *name)
 {
-	world_read(0);
-	world_read(0);
+	const struct scenario *s;
+
+	for (unsigned int i = 0; (s = scenario_at(i)) != NULL; i++)
+		if (!strcmp(s->key, name) || !strcmp(s->program->name, name))
+			return s;
+	return NULL;
 }
 
-static void setup_one(void)
-{
-	world_open();
-	world_insert(0, 0);
-}
+/* ---- one scenario ------------------------------------------------------ */
 
-/* G1, G4: the three meetings, with two invalidators. */
-static const struct sched_program reader = {
-	.name = "a reader and two invalidators",
-	.names = {"reader", "inv", "inv"},
-	.setup = setup_one,
-	.enter = world_enter,
-	.threads = {read0, change0, change0},
-	.check = world_close,
-	.calm = true,
+struct row {
+	enum sched_verdict verdict;
+	bool done;
+	int bound; /* completed; -1: none */
+	unsigned int k;
+	uint64_t runs, steps, schedules, orders, states;
+	bool more;
+	struct sched_point *points;
 };
 
-static void insert_read(void *arg)
+static struct row *rows; /* by scenario; shared with the workers */
+static struct row *current;
+
+static void add(struct row *row, const struct sched_result *res, const struct scenario *s)
 {
-	world_insert(0, 0);
-	world_read(0);
+	row->runs += res->runs;
+	row->steps += res->total;
+	/* A bound includes the lower ones. */
+	if (res->counts.schedules > row->schedules)
+		row->schedules = res->counts.schedules;
+	if (res->counts.orders > row->orders)
+		row->orders = res->counts.orders;
+	if (res->counts.states > row->states)
+		row->states = res->counts.states;
+	row->more |= res->counts.more;
+	row->k = res->k;
+	row->verdict = res->verdict;
+	if (res->verdict != SCHED_OK)
+		sched_print(stderr, res, s->program);
 }
 
-/* G2: an insert meets an invalidation of the same page. */
-static const struct sched_program insert = {
-	.name = "an insert, a read, an invalidator",
-	.names = {"driver", "inv"},
-	.setup = world_open,
-	.enter = world_enter,
-	.threads = {insert_read, change0},
-	.check = world_close,
-};
-
-static void setup_neighbour(void)
+static uint64_t count_of(const struct scenario *s, const struct options *o, uint64_t usual)
 {
-	world_open();
-	world_insert(1, 1);
+	uint64_t count = o->count ? o->count : usual;
+	/* The cache's cost ten times as much; one that is asked for by name gets all. */
+	bool slow = s->forks || (o->count && !o->only && !strncmp(s->key, "cache-", 6));
+
+	return slow ? count / 10 + 1 : count;
 }
 
-static void change01(void *arg)
+/* The cache's make one each time, and are many: a quarter of the seeds, and one preemption,
+ * unless more is asked for, or that one alone. */
+static bool spared(const struct scenario *s, const struct options *o)
 {
-	world_change(0, 1);
+	return !o->only && !o->count && !strncmp(s->key, "cache-", 6);
 }
 
-/* G2, G4: an insert meets one that walks because of somebody else. */
-static const struct sched_program limit = {
-	.name = "an insert meets a walk",
-	.names = {"driver", "inv", "inv"},
-	.setup = setup_neighbour,
-	.enter = world_enter,
-	.threads = {insert_read, change01, change01},
-	.check = world_close,
-};
-
-static void setup_many(void)
+static uint64_t seeds(const struct scenario *s, const struct options *o, uint64_t usual)
 {
-	world_open();
-	for (unsigned int i = 0; i < 40; i++)
-		world_insert(i, i);
+	return count_of(s, o, spared(s, o) ? usual / 4 : usual);
 }
 
-static void change_many(void *arg)
+static void do_mixed(const struct scenario *s, struct row *row, const struct options *o)
 {
-	world_change(0, WORLD_SUBS - 1);
+	struct sched_result res;
+
+	sched_search(&res, s->program, 1, seeds(s, o, SEEDS_CLEAN));
+	add(row, &res, s);
 }
 
-static void insert_late(void *arg)
+static void do_pct(const struct scenario *s, struct row *row, const struct options *o)
 {
-	world_insert(41, 41);
-	world_read(41);
+	struct sched_result res;
+
+	sched_pct(&res, s->program, 0, 1, seeds(s, o, SEEDS_PCT));
+	add(row, &res, s);
 }
 
-/* More than one batch: inserts come between the batches of start's and end's walk. */
-static const struct sched_program batches = {
-	.name = "an insert between the batches of a walk",
-	.names = {"inv", "driver"},
-	.setup = setup_many,
-	.enter = world_enter,
-	.threads = {change_many, insert_late},
-	.check = world_close,
-	.length = 400,
-};
-
-static void remove_one(void *arg)
+static void do_explore(const struct scenario *s, struct row *row, const struct options *o)
 {
-	world_remove(1);
-}
+	struct sched_result res;
 
-static void setup_two(void)
-{
-	world_open();
-	world_insert(0, 0);
-	world_insert(1, 1);
-	world_insert(2, 1);
-}
-
-/* G3: remove meets callbacks, first of a batch and later. */
-static const struct sched_program removal = {
-	.name = "remove meets callbacks",
-	.names = {"inv", "remove", "inv"},
-	.setup = setup_two,
-	.enter = world_enter,
-	.threads = {change01, remove_one, change01},
-	.check = world_close,
-	.calm = true,
-};
-
-static void setup_two_full(void)
-{
-	setup_two();
-	world_fill_slots();
-}
-
-static const struct sched_program removal_overflow = {
-	.name = "remove meets callbacks of invalidations without a slot",
-	.names = {"inv", "remove", "inv"},
-	.setup = setup_two_full,
-	.enter = world_enter,
-	.threads = {change01, remove_one, change01},
-	.check = world_close,
-	.calm = true,
-};
-
-static void insert_full(void)
-{
-	world_open();
-	world_fill_slots();
-}
-
-static const struct sched_program insert_overflow = {
-	.name = "an insert meets invalidations without a slot",
-	.names = {"driver", "inv", "inv"},
-	.setup = insert_full,
-	.enter = world_enter,
-	.threads = {insert_read, change0, change01},
-	.check = world_close,
-};
-
-static void remove_inside(void *arg)
-{
-	struct mmu_notifier_range range;
-
-	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, mm, WORLD_BASE, WORLD_BASE + PAGE);
-	sched_assert(mmu_notifier_invalidate_range_start(&range) == 0);
-	world_remove(0); /* G4: waits for no end */
-	driver[0].removed = 0;
-	world_insert(0, 0);
-	mmu_notifier_invalidate_range_end(&range);
-}
-
-static const struct sched_program remove_open = {
-	.name = "remove between start and end",
-	.names = {"thread"},
-	.setup = setup_one,
-	.enter = world_enter,
-	.threads = {remove_inside},
-	.check = world_close,
-	.calm = true,
-};
-
-static void change0_once(void *arg)
-{
-	world_change(0, 0);
-}
-
-static void remove_zero(void *arg)
-{
-	world_remove(0);
-}
-
-/* G3: the only one that start found is gone when end comes. */
-static const struct sched_program remove_only = {
-	.name = "the only one is removed between start and end",
-	.names = {"inv", "remove"},
-	.setup = setup_one,
-	.enter = world_enter,
-	.threads = {change0_once, remove_zero},
-	.check = world_close,
-};
-
-/* ---- refusals and the whole-mm form ----------------------------------- */
-
-static struct {
-	struct mmu_notifier n;
-	int started;
-	int ended;
-	bool refuse;
-	uint64_t registered;
-} whole[2];
-static __thread bool told;
-
-static int whole_start(struct mmu_notifier *n, const struct mmu_notifier_range *range)
-{
-	int i = (void *)n == (void *)&whole[1];
-
-	if (whole[i].refuse && !mmu_notifier_range_blockable(range))
-		return -EAGAIN;
-	whole[i].started++;
-	told = true;
-	return 0;
-}
-
-static void whole_end(struct mmu_notifier *n, const struct mmu_notifier_range *range)
-{
-	whole[(void *)n == (void *)&whole[1]].ended++;
-}
-
-static const struct mmu_notifier_ops whole_ops = {
-	.invalidate_range_start = whole_start,
-	.invalidate_range_end = whole_end,
-};
-
-static void setup_whole(void)
-{
-	world_open();
-	memset(whole, 0, sizeof(whole));
-	whole[0].n.ops = whole[1].n.ops = &whole_ops;
-}
-
-static void refused(void *arg)
-{
-	struct mmu_notifier_range range;
-
-	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, mm, WORLD_BASE,
-				WORLD_BASE + 2 * PAGE);
-	sched_assert(mmu_notifier_invalidate_range_start_nonblock(&range) == -EAGAIN);
-}
-
-static void setup_refuse(void)
-{
-	setup_two();
-	driver[1].refuse = true;
-}
-
-static void read_once(void *arg)
-{
-	world_read(0);
-}
-
-/* G4: a refused start leaves nothing behind. */
-static const struct sched_program refuse = {
-	.name = "a refused start",
-	.names = {"nonblock", "inv", "reader"},
-	.setup = setup_refuse,
-	.enter = world_enter,
-	.threads = {refused, change01, read_once},
-	.check = world_close,
-};
-
-static void setup_refuse_whole(void)
-{
-	setup_whole();
-	sched_assert(mmu_notifier_register(&whole[0].n, mm) == 0);
-	sched_assert(mmu_notifier_register(&whole[1].n, mm) == 0);
-	whole[1].refuse = true;
-}
-
-static void check_whole(void)
-{
-	sched_assert(whole[0].started == whole[0].ended);
-	sched_assert(whole[1].started == whole[1].ended);
-	mmu_notifier_unregister(&whole[0].n, mm);
-	mmu_notifier_unregister(&whole[1].n, mm);
-	world_close();
-}
-
-static const struct sched_program refuse_whole = {
-	.name = "a start refused by the second of two",
-	.names = {"nonblock", "inv"},
-	.setup = setup_refuse_whole,
-	.enter = world_enter,
-	.threads = {refused, change01},
-	.check = check_whole,
-};
-
-static void register_both(void *arg)
-{
-	for (int i = 0; i < 2; i++) {
-		sched_assert(mmu_notifier_register(&whole[i].n, mm) == 0);
-		hmmu_store_release(&whole[i].registered, 1);
+	for (unsigned int bound = 0; bound <= o->bound; bound++) {
+		sched_explore(&res, s->program, bound,
+			      count_of(s, o, bound < 2 ? EXPLORED_WHOLE : EXPLORED));
+		add(row, &res, s);
+		if (res.verdict != SCHED_OK || !res.complete)
+			return;
+		row->bound = (int)bound;
 	}
 }
 
-static void change_told(void *arg)
+/* By its own number of schedules every scenario is explored wholly with one preemption. */
+static void do_explore_test(const struct scenario *s, struct row *row, const struct options *o)
 {
-	struct mmu_notifier_range range;
+	struct options own = *o;
 
-	for (int i = 0; i < 2; i++) {
-		told = false;
-		mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, mm, WORLD_BASE,
-					WORLD_BASE + 1);
-		sched_assert(mmu_notifier_invalidate_range_start(&range) == 0);
-		/* G2: who is registered knows what is open. */
-		sched_assert(!hmmu_load_acquire(&whole[0].registered) || told);
-		mmu_notifier_invalidate_range_end(&range);
+	if (spared(s, o) && own.bound > 1)
+		own.bound = 1;
+	do_explore(s, row, &own);
+	if (row->verdict == SCHED_OK && !o->count && o->bound && row->bound < 1) {
+		fprintf(stderr, "%s: too many schedules with one preemption\n", s->key);
+		row->verdict = SCHED_FAILED;
 	}
 }
 
-static const struct sched_program registering = {
-	.name = "register meets invalidations",
-	.names = {"register", "inv", "inv"},
-	.setup = setup_whole,
-	.enter = world_enter,
-	.threads = {register_both, change_told, change_told},
-	.check = check_whole,
-};
-
-/* ---- the summary, clean-up, signals ----------------------------------- */
-
-static void half_page(void *arg)
+static void do_points(const struct scenario *s, struct row *row, const struct options *o)
 {
-	struct mmu_notifier_range range;
+	do_explore(s, row, o);
+	do_mixed(s, row, o);
+	do_pct(s, row, o);
+}
 
-	/* Another byte of the same page: a false alarm, which heals what it may. */
-	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, 0, mm, WORLD_BASE + 3 * PAGE,
-				WORLD_BASE + 3 * PAGE + 1);
-	for (int i = 0; i < 2; i++) {
-		sched_assert(mmu_notifier_invalidate_range_start(&range) == 0);
-		mmu_notifier_invalidate_range_end(&range);
+/* ---- all of them, side by side ----------------------------------------- */
+
+typedef void (*work_fn)(const struct scenario *s, struct row *row, const struct options *o);
+
+static void follow(const struct sched_result *now)
+{
+	current->steps = now->runs; /* until it is added up */
+}
+
+static void *shared_memory(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		abort();
+	return p;
+}
+
+static void work(work_fn fn, const struct options *o, uint32_t *next)
+{
+	const struct scenario *s;
+	unsigned int i;
+
+	sched_progress = follow;
+	while ((s = scenario_at(i = __sync_fetch_and_add(next, 1))) != NULL) {
+		if (o->only && s != scenario_find(o->only))
+			continue;
+		current = &rows[i];
+		current->bound = -1;
+		sched_points_use(current->points);
+		fn(s, current, o);
+		current->done = true;
+	}
+	_exit(0);
+}
+
+static void show_progress(void)
+{
+	unsigned int all = 0, done = 0;
+	uint64_t runs = 0;
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	for (; scenario_at(all); all++) {
+		done += rows[all].done;
+		runs += rows[all].runs + (rows[all].done ? 0 : rows[all].steps);
+	}
+	fprintf(stderr, "\r%u of %u scenarios, %llu schedules ", done, all,
+		(unsigned long long)runs);
+}
+
+static void run_workers(work_fn fn, const struct options *o)
+{
+	long workers = sysconf(_SC_NPROCESSORS_ONLN), left = workers;
+	uint32_t *next = shared_memory(sizeof(*next));
+
+	rows = shared_memory(SCENARIOS_MAX * sizeof(*rows));
+	for (unsigned int i = 0; scenario_at(i); i++) {
+		rows[i].points = sched_points_new();
+		rows[i].verdict = SCHED_CRASHED; /* unless it comes to an end */
+	}
+	fflush(NULL);
+	for (long i = 0; i < workers; i++) {
+		pid_t pid = fork();
+
+		if (!pid)
+			work(fn, o, next);
+		left -= pid < 0;
+	}
+	while (left > 0) {
+		if (waitpid(-1, NULL, WNOHANG) > 0)
+			left--;
+		else
+			usleep(100000);
+		show_progress();
+	}
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r%50s\r", "");
+}
+
+/* ---- the table --------------------------------------------------------- */
+
+static void count_points(const struct sched_point *table, unsigned int *passed,
+			 unsigned int *preempted)
+{
+	*passed = *preempted = 0;
+	for (unsigned int i = 0; i < SCHED_POINTS; i++) {
+		*passed += table[i].pc && table[i].passed;
+		*preempted += table[i].pc && table[i].preempted;
 	}
 }
 
-static void insert_half_change(void *arg)
+static void print_row(const struct scenario *s, const struct row *row)
 {
-	world_insert(0, 3);
-	world_read(0);
-	world_change(3, 3);
+	unsigned int passed, preempted;
+
+	count_points(row->points, &passed, &preempted);
+	printf("%-7s %-18s", row->verdict == SCHED_OK ? "ok" : "FAILED", s->key);
+	if (row->bound >= 0)
+		printf(" %5d", row->bound);
+	else
+		printf("     -");
+	printf(" %9llu %9llu %8llu %9llu%s %4u of %3u\n", (unsigned long long)row->runs,
+	       (unsigned long long)row->schedules, (unsigned long long)row->orders,
+	       (unsigned long long)row->states, row->more ? "+" : " ", preempted, passed);
 }
 
-static const struct sched_program heal = {
-	.name = "a false alarm heals",
-	.names = {"alarm", "driver"},
-	.setup = world_open,
-	.enter = world_enter,
-	.threads = {half_page, insert_half_change},
-	.check = world_close,
-};
-
-static unsigned int ran;
-static struct hmmu_work work[4];
-
-static void run(struct hmmu_work *w)
+static void print_row_json(const struct scenario *s, const struct row *row, bool first)
 {
-	ran++;
+	unsigned int passed, preempted;
+
+	count_points(row->points, &passed, &preempted);
+	printf("%s\n  {\"scenario\": \"%s\", \"name\": \"%s\", \"ok\": %s, \"bound\": %d, "
+	       "\"threads\": %u, \"k\": %u, \"runs\": %llu, \"steps\": %llu, "
+	       "\"schedules\": %llu, \"orders\": %llu, \"states\": %llu, \"at_least\": %s, "
+	       "\"points_passed\": %u, \"points_preempted\": %u}",
+	       first ? "" : ",", s->key, s->program->name,
+	       row->verdict == SCHED_OK ? "true" : "false", row->bound,
+	       sched_threads(s->program), row->k, (unsigned long long)row->runs,
+	       (unsigned long long)row->steps, (unsigned long long)row->schedules,
+	       (unsigned long long)row->orders, (unsigned long long)row->states,
+	       row->more ? "true" : "false", passed, preempted);
 }
 
-static void defer_two(void *arg)
+static void print_chances(const struct scenario *s, const struct row *row)
 {
-	struct hmmu_work *w = arg;
-
-	hmmu_defer(mm, &w[0], run);
-	hmmu_defer(mm, &w[1], run);
+	printf("        %-18s n = %u, k = %u: a bug of depth d is found by a run with at least",
+	       "", sched_threads(s->program), row->k);
+	for (unsigned int d = 1; d <= 5; d++)
+		printf(" %.0e", sched_pct_chance(sched_threads(s->program), row->k, d));
+	printf("\n");
 }
 
-static void setup_defer(void)
+static struct sched_point *all_points(void)
 {
-	world_open();
-	ran = 0;
+	struct sched_point *all = sched_points_new();
+
+	for (unsigned int i = 0; scenario_at(i); i++)
+		sched_points_merge(all, rows[i].points);
+	return all;
 }
 
-static void check_defer(void)
+static void print_sum(const struct options *o, const struct row *sum, int failed)
 {
-	hmmu_reclaim(mm);
-	sched_assert(ran == 4);
-	world_close();
+	unsigned int passed, preempted;
+
+	count_points(all_points(), &passed, &preempted);
+	if (o->json)
+		printf("\n ], \"runs\": %llu, \"schedules\": %llu, \"orders\": %llu, "
+		       "\"states\": %llu, \"points_passed\": %u, \"points_preempted\": %u, "
+		       "\"failed\": %d}\n",
+		       (unsigned long long)sum->runs, (unsigned long long)sum->schedules,
+		       (unsigned long long)sum->orders, (unsigned long long)sum->states, passed,
+		       preempted, failed);
+	else
+		printf("%llu runs, %llu distinct schedules, %llu distinct orders, "
+		       "%llu distinct states, %u of %u points preempted\n%d failed\n",
+		       (unsigned long long)sum->runs, (unsigned long long)sum->schedules,
+		       (unsigned long long)sum->orders, (unsigned long long)sum->states,
+		       preempted, passed, failed);
 }
 
-static const struct sched_program defer = {
-	.name = "two threads defer",
-	.names = {"a", "b"},
-	.setup = setup_defer,
-	.enter = world_enter,
-	.threads = {defer_two, defer_two},
-	.args = {&work[0], &work[2]},
-	.check = check_defer,
-};
-
-/* As a signal handler that has interrupted the holder of the lock. */
-static void change_in_handler(void *arg)
+static int print_table(const char *command, const struct options *o)
 {
-	hmmu_mm_lock(mm);
-	world_change(0, 0);
-	hmmu_mm_unlock(mm);
-}
-
-static void check_handler(void)
-{
-	hmmu_reclaim(mm); /* or a reader did it */
-	sched_assert(driver[0].called > 0);
-	world_close();
-}
-
-static void checked_reads(void *arg)
-{
-	struct driver *d = &driver[0];
-	unsigned long seq;
-
-	for (int i = 0; i < 3; i++) {
-		seq = mmu_interval_read_begin(&d->sub);
-		d->shadow = 0; /* its own word: what it read, checked at each use */
-		if (hmmu_access_ok(&d->sub, seq)) {
-			uint64_t value = hmmu_load_acquire(&truth[0]);
-
-			/* Still ok: the truth was this since before the load. */
-			if (hmmu_access_ok(&d->sub, seq))
-				sched_assert(value == truth[0]);
-		}
-	}
-}
-
-static const struct sched_program handler = {
-	.name = "a change inside the lock's holder",
-	.names = {"handler", "reader"},
-	.setup = setup_one,
-	.enter = world_enter,
-	.threads = {change_in_handler, checked_reads},
-	.check = check_handler,
-};
-
-static void live_again(void *arg)
-{
-	unsigned long seq = mmu_interval_read_begin(&driver[0].sub);
-
-	world_remove(0);
-	hmmu_store_relaxed(&driver[0].removed, 0);
-	world_insert(0, 0);
-	for (int i = 0; i < 3; i++) {
-		/* G6: of another life. */
-		sched_assert(!hmmu_access_ok(&driver[0].sub, seq));
-		world_change(0, 0);
-	}
-}
-
-static const struct sched_program again = {
-	.name = "a subscription that comes again",
-	.names = {"driver"},
-	.setup = setup_one,
-	.enter = world_enter,
-	.threads = {live_again},
-	.check = world_close,
-};
-
-/* ---- sources ---------------------------------------------------------- */
-
-static void setup_source(void)
-{
-	world_open();
-	sched_assert(hmmu_instance() && hmmu_source_anchor() == 0);
-}
-
-static void watch_read(void *arg)
-{
-	sched_assert(hmmu_source_attach(mm) == 0);
-	world_insert(0, 0);
-	world_read(0);
-}
-
-static void change_by_hook(void *arg)
-{
-	struct hmmu_source_event ev;
-
-	for (int i = 0; i < 2; i++) {
-		hmmu_source_start(&ev, MMU_NOTIFY_UNMAP, WORLD_BASE, WORLD_BASE + PAGE);
-		hmmu_store_release(&truth[0], truth[0] + 1);
-		sched_assert(!driver[0].inserted || driver[0].shadow == 0); /* G1 */
-		hmmu_source_end(&ev);
-	}
-}
-
-static void check_source(void)
-{
-	hmmu_source_detach(mm);
-	world_close();
-}
-
-/* G2: an mm begins to watch while a change is in flight. */
-static const struct sched_program attaching = {
-	.name = "an mm begins to watch",
-	.names = {"driver", "hook", "hook"},
-	.setup = setup_source,
-	.enter = world_enter,
-	.threads = {watch_read, change_by_hook, change_by_hook},
-	.check = check_source,
-};
-
-/* ---- the runs --------------------------------------------------------- */
-
-static const struct sched_program *const scenarios[] = {
-	&reader,	  &insert,	&limit,	 &batches,	&removal,     &removal_overflow,
-	&insert_overflow, &remove_open, &refuse, &refuse_whole, &registering, &heal,
-	&defer,		  &handler,	&again,	 &attaching,	&remove_only,
-};
-
-static const struct sched_program *const killer[HMMU_PLANT_NR] = {
-	[HMMU_PLANT_NO_RETRY] = &reader,
-	[HMMU_PLANT_NO_WAIT] = &reader,
-	[HMMU_PLANT_START_ONLY] = &reader,
-	[HMMU_PLANT_CALLBACK_SKIPPED] = &reader,
-	[HMMU_PLANT_INSERT_IGNORES_OPEN] = &insert,
-	[HMMU_PLANT_SCAN_BEFORE_PUBLISH] = &insert,
-	[HMMU_PLANT_SUMMARY_BEFORE_SLOT] = &insert,
-	[HMMU_PLANT_NO_LIMIT] = &limit,
-	[HMMU_PLANT_END_COUNTS_LATE] = &batches,
-	[HMMU_PLANT_HEAL_DROPS_WATCHED] = &heal,
-	[HMMU_PLANT_REMOVE_NO_WAIT] = &removal,
-	[HMMU_PLANT_NO_HAZARD_RECHECK] = &removal,
-	[HMMU_PLANT_REMOVE_WAITS_END] = &remove_open,
-	[HMMU_PLANT_NO_WAKE] = &reader,
-	[HMMU_PLANT_NO_REMOVE_WAKE] = &removal,
-	[HMMU_PLANT_EAGAIN_NO_UNDO] = &refuse,
-	[HMMU_PLANT_EAGAIN_NO_END] = &refuse_whole,
-	[HMMU_PLANT_REGISTER_NO_WAIT] = &registering,
-	[HMMU_PLANT_DEFER_LOST] = &defer,
-	[HMMU_PLANT_SIGNAL_IGNORED] = &handler,
-	[HMMU_PLANT_SEQ_COMES_AGAIN] = &again,
-	[HMMU_PLANT_SINGLE_GONE] = &remove_only,
-	[HMMU_PLANT_ATTACH_NO_WAIT] = &attaching,
-};
-
-static const char *const plant_name[HMMU_PLANT_NR] = {
-#define NAME(name, text) [HMMU_PLANT_##name] = #name,
-	HMMU_PLANT_LIST(NAME)
-#undef NAME
-};
-static const char *const plant_text[HMMU_PLANT_NR] = {
-#define TEXT(name, text) [HMMU_PLANT_##name] = text,
-	HMMU_PLANT_LIST(TEXT)
-#undef TEXT
-};
-
-static int run_clean(void)
-{
+	struct row sum = {.runs = 0};
+	bool first = true;
 	int failed = 0;
 
-	for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
-		struct sched_result res;
+	if (o->json)
+		printf("{\"command\": \"%s\", \"scenarios\": [", command);
+	else
+		printf("        %-18s bound      runs schedules   orders    states   points\n",
+		       command);
+	for (unsigned int i = 0; scenario_at(i); i++) {
+		const struct scenario *s = scenario_at(i);
 
-		hmmu_planted = HMMU_PLANT_NONE;
-		if (sched_search(&res, scenarios[i], 1, SEEDS_CLEAN) != SCHED_OK) {
-			sched_print(stdout, &res, scenarios[i]);
-			failed++;
-		}
-		printf("%s: %s: %llu schedules, %llu steps\n",
-		       res.verdict == SCHED_OK ? "ok" : "FAILED", scenarios[i]->name,
-		       (unsigned long long)res.runs, (unsigned long long)res.total);
+		if (o->only && s != scenario_find(o->only))
+			continue;
+		if (o->json)
+			print_row_json(s, &rows[i], first);
+		else
+			print_row(s, &rows[i]);
+		if (!o->json && !strcmp(command, "pct"))
+			print_chances(s, &rows[i]);
+		first = false;
+		sum.runs += rows[i].runs;
+		sum.schedules += rows[i].schedules;
+		sum.orders += rows[i].orders;
+		sum.states += rows[i].states;
+		failed += rows[i].verdict != SCHED_OK;
 	}
+	print_sum(o, &sum, failed);
 	return failed;
 }
 
-static bool killed(enum sched_verdict v)
+/* ---- commands ---------------------------------------------------------- */
+
+static int run_scenarios(const char *command, work_fn fn, const struct options *o)
 {
-	return v == SCHED_FAILED || v == SCHED_DEADLOCK || v == SCHED_LIVELOCK;
+	if (o->only && !scenario_find(o->only)) {
+		fprintf(stderr, "sched-core: no scenario '%s'\n", o->only);
+		return 1;
+	}
+	run_workers(fn, o);
+	return print_table(command, o);
 }
 
-static int run_planted(void)
+static int run_points(const struct options *o)
 {
-	int survivors = 0;
+	int failed = run_scenarios("points", do_points, o);
+	struct sched_point *all = all_points();
 
-	for (int p = HMMU_PLANT_NONE + 1; p < HMMU_PLANT_NR; p++) {
-		struct sched_result res = {0};
+	sched_points_exist(all);
+	/* The other sources have tests of their own. */
+	sched_points_print(stdout, all,
+			   "/src/notifier/:/src/reclaim/:/src/source/source.c:/src/lock.c:"
+			   "/src/source/hooks/fork.c");
+	return failed;
+}
 
-		hmmu_planted = (enum hmmu_plant)p;
-		if (killer[p])
-			sched_search(&res, killer[p], 1, SEEDS_PLANTED);
-		if (!killed(res.verdict))
-			survivors++;
-		printf("%s: %s (%s): by %s, seed %llu, %s\n",
-		       killed(res.verdict) ? "killed" : "SURVIVED", plant_name[p],
-		       plant_text[p], sched_verdict_name(res.verdict),
-		       (unsigned long long)res.seed, res.message);
-	}
-	return survivors;
+static int run(const char *command, const struct options *o)
+{
+	static const struct {
+		const char *name;
+		work_fn fn;
+	} searches[] = {{"random", do_mixed}, {"explore", do_explore_test}, {"pct", do_pct}};
+
+	if (!strcmp(command, "planted"))
+		return run_planted(o);
+	if (!strcmp(command, "forks"))
+		return run_forks(o);
+	if (!strcmp(command, "points"))
+		return run_points(o);
+	for (size_t i = 0; i < sizeof(searches) / sizeof(searches[0]); i++)
+		if (!strcmp(command, searches[i].name))
+			return run_scenarios(command, searches[i].fn, o);
+	return -1;
+}
+
+static bool is_command(const char *word)
+{
+	static const char *const commands[] = {"random",  "explore", "pct",
+					       "planted", "forks",   "points"};
+
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (!strcmp(word, commands[i]))
+			return true;
+	return false;
 }
 
 int main(int argc, char **argv)
 {
-	int failed;
+	struct options o = {.bound = 2};
+	const char *command = "random";
 
-	if (argc > 1 && !strcmp(argv[1], "planted"))
-		failed = run_planted();
-	else
-		failed = run_clean();
-	printf("%d failed\n", failed);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "--json"))
+			o.json = true;
+		else if (!strcmp(argv[i], "--bound") && i + 1 < argc)
+			o.bound = (unsigned int)strtoul(argv[++i], NULL, 10);
+		else if (!strcmp(argv[i], "--count") && i + 1 < argc)
+			o.count = strtoull(argv[++i], NULL, 10);
+		else if (i == 1 && is_command(argv[i]))
+			command = argv[i];
+		else
+			o.only = argv[i];
+	}
+	return run(command, &o) ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -115,18 +115,33 @@ static void print_head(FILE *out, const struct sched_program *program)
 	fprintf(out, "\n");
 }
 
+static void print_what(FILE *out, const struct sched_result *res,
+		       const struct sched_program *program)
+{
+	fprintf(out, "%s: %s", program->name ? program->name : "program",
+		sched_verdict_name(res->verdict));
+	if (res->strategy == SCHED_EXPLORE)
+		fprintf(out, " after %llu schedules with at most %u preemptions: %s\n",
+			(unsigned long long)res->runs, res->bound, res->message);
+	else
+		fprintf(out, " at seed %llu: %s\n", (unsigned long long)res->seed,
+			res->message);
+	fprintf(out, "  %u steps, %u switches, schedule %016llx; replay: ", res->steps,
+		res->switches, (unsigned long long)res->hash);
+	if (res->strategy == SCHED_EXPLORE)
+		fprintf(out, "HMMU_SCHED_TRAIL=%s (explore)\n", res->trail);
+	else
+		fprintf(out, "HMMU_SCHED_SEED=%llu%s\n", (unsigned long long)res->seed,
+			res->strategy == SCHED_PCT ? " (pct)" : "");
+}
+
 void sched_print(FILE *out, const struct sched_result *res, const struct sched_program *program)
 {
 	uint32_t first = res->events > SCHED_TRACE ? res->events - SCHED_TRACE : 0;
 	const void *words[26] = {NULL};
 	char text[128];
 
-	fprintf(out, "%s: %s at seed %llu: %s\n", program->name ? program->name : "program",
-		sched_verdict_name(res->verdict), (unsigned long long)res->seed, res->message);
-	fprintf(out,
-		"  %u steps, %u switches, schedule %016llx; replay: HMMU_SCHED_SEED=%llu\n",
-		res->steps, res->switches, (unsigned long long)res->hash,
-		(unsigned long long)res->seed);
+	print_what(out, res, program);
 	print_head(out, program);
 	for (uint32_t i = first; i < res->events; i++) {
 		const struct sched_event *ev = &res->trace[i % SCHED_TRACE];

@@ -1,76 +1,22 @@
 // SPDX-License-Identifier: MIT
 /*
- * sched.c - who runs next. See scheduler.h.
+ * sched.c - a run: its threads, and the doors through which the code under test comes.
+ * See scheduler.h.
  *
  * Everything in `run` belongs to the holder of the baton (the runner before the
  * run starts and after it is over): plain accesses are enough, because passing
  * the baton orders them.
- *
- * The fast path of a point is one compare: `next_look` is the step at which
- * there is something to decide again. Between two looks nothing can become
- * better to run but by a wake, and a wake sets next_look to now.
  */
-#include "scheduler.h"
+#include "inside.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "baton.h"
-
-#define DEFAULT_MAX_STEPS 100000
-
-/* Priorities: at first above BAND, changed ones inside it, relaxed ones below 0. */
-#define BAND (1 << 20)
-
-/* One in so many looks wakes a sleeper that nobody woke. */
-#define ODDS_SPURIOUS 32
-
-enum thread_state {
-	RUNNABLE = 0,
-	SLEEPING,
-	DONE,
-};
-
-struct sched_thread {
-	struct baton go; /* passed to it: run */
-	int index;
-	enum thread_state state;
-	int priority;
-	bool timed;	/* SLEEPING with a deadline */
-	uint32_t *word; /* SLEEPING on it */
-	long answer;	/* of its futex_wait */
-	void (*enter)(int index);
-	void (*fn)(void *arg);
-	void *arg;
-	uint32_t spins; /* events when it last wrote SCHED_EV_RELAX; 0 never */
-	bool once;	/* program.fresh: ends after one run */
-	pthread_t handle;
-};
-
-static struct {
-	struct sched_thread *threads[SCHED_MAX_THREADS]; /* of this run */
-	struct sched_result *res;
-	int n;
-	int live;	  /* not DONE */
-	uint32_t no_spin; /* events when somebody last wrote another kind */
-	int lowest;	  /* the last priority that relax gave */
-	unsigned int next_look;
-	unsigned int next_change; /* a priority change point */
-	unsigned int next_walk;	  /* a random switch */
-	unsigned int changes;	  /* left */
-	unsigned int length;	  /* from here on a fair random walk */
-	unsigned int gap;	  /* mean steps between random switches; 0: none */
-	unsigned int max_steps;
-	bool fair; /* length is reached */
-	bool calm;
-	uint64_t random;
-	struct baton over; /* passed to the runner */
-} run;
+struct sched_run sched_now;
+#define run sched_now
 
 /* Threads of earlier runs; thread i always has index i. Emptied by a failure and
  * in a forked child, where they do not exist. */
@@ -81,23 +27,6 @@ static __thread struct sched_thread *self;
 
 void (*sched_fail_outside)(const char *message);
 
-/* ---- chance ---- */
-
-/* Steele, Lea, Flood: SplitMix64. */
-static uint64_t random64(void)
-{
-	uint64_t z = run.random += 0x9e3779b97f4a7c15;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-	return z ^ (z >> 31);
-}
-
-static unsigned int below(unsigned int n)
-{
-	return (unsigned int)(((random64() >> 32) * n) >> 32);
-}
-
 static void mix(uint64_t value)
 {
 	run.res->hash = (run.res->hash ^ value) * 0x100000001b3;
@@ -105,8 +34,10 @@ static void mix(uint64_t value)
 
 /* ---- the trace ---- */
 
-static struct sched_event *event(const struct sched_thread *thread, enum sched_event_kind kind,
-				 const void *pc)
+#define event sched_event
+
+struct sched_event *sched_event(const struct sched_thread *thread, enum sched_event_kind kind,
+				const void *pc)
 {
 	struct sched_event *ev = &run.res->trace[run.res->events++ % SCHED_TRACE];
 
@@ -137,8 +68,7 @@ static void event_relax(const void *pc)
 
 /* ---- the end of a run ---- */
 
-static void end_failed(enum sched_verdict verdict) __attribute__((noreturn));
-static void end_failed(enum sched_verdict verdict)
+void sched_end_failed(enum sched_verdict verdict)
 {
 	run.res->verdict = verdict;
 	event(self, SCHED_EV_FAILED, NULL);
@@ -160,7 +90,7 @@ void sched_fail(const char *fmt, ...)
 	va_end(ap);
 	if (self) {
 		memcpy(run.res->message, message, sizeof(message));
-		end_failed(SCHED_FAILED);
+		sched_end_failed(SCHED_FAILED);
 	}
 	if (sched_fail_outside)
 		sched_fail_outside(message);
@@ -168,26 +98,7 @@ void sched_fail(const char *fmt, ...)
 	abort();
 }
 
-static void end_deadlock(void) __attribute__((noreturn));
-static void end_deadlock(void)
-{
-	snprintf(run.res->message, sizeof(run.res->message), "%d of %d threads sleep for ever",
-		 run.live, run.n);
-	end_failed(SCHED_DEADLOCK);
-}
-
-static void end_livelock(void) __attribute__((noreturn));
-static void end_livelock(void)
-{
-	snprintf(run.res->message, sizeof(run.res->message),
-		 "not done after %u steps, the last %u under a fair schedule", run.res->steps,
-		 run.res->steps > run.length ? run.res->steps - run.length : 0);
-	end_failed(SCHED_LIVELOCK);
-}
-
-/* ---- choosing ---- */
-
-static void wake(struct sched_thread *thread, long answer)
+void sched_wake(struct sched_thread *thread, long answer)
 {
 	thread->state = RUNNABLE;
 	thread->answer = answer;
@@ -195,129 +106,7 @@ static void wake(struct sched_thread *thread, long answer)
 	run.next_look = 0;
 }
 
-static struct sched_thread *any_runnable(const struct sched_thread *except)
-{
-	int offset = (int)below((unsigned int)run.n);
-
-	for (int i = 0; i < run.n; i++) {
-		struct sched_thread *thread = run.threads[(i + offset) % run.n];
-
-		if (thread->state == RUNNABLE && thread != except)
-			return thread;
-	}
-	return NULL;
-}
-
-static struct sched_thread *highest_runnable(const struct sched_thread *except)
-{
-	struct sched_thread *best = NULL;
-
-	for (int i = 0; i < run.n; i++) {
-		struct sched_thread *thread = run.threads[i];
-
-		if (thread->state == RUNNABLE && thread != except &&
-		    (!best || thread->priority > best->priority))
-			best = thread;
-	}
-	return best;
-}
-
-/* A sleeper that nobody woke. @timeout: one with a deadline, which has passed. */
-static bool wake_some_sleeper(bool timeout)
-{
-	int offset = (int)below((unsigned int)run.n);
-
-	for (int i = 0; i < run.n; i++) {
-		struct sched_thread *thread = run.threads[(i + offset) % run.n];
-
-		if (thread->state != SLEEPING || (timeout && !thread->timed))
-			continue;
-		event(thread, timeout ? SCHED_EV_TIMEOUT : SCHED_EV_SPURIOUS, NULL);
-		wake(thread, timeout ? -ETIMEDOUT : 0);
-		return true;
-	}
-	return false;
-}
-
-/* Geometric would be exact; uniform with the same mean does as well. */
-static unsigned int draw_gap(unsigned int mean)
-{
-	return 1 + below(2 * mean);
-}
-
-static void plan_next_look(void)
-{
-	unsigned int step = run.res->steps;
-	unsigned int look = run.max_steps;
-
-	if (step >= run.next_walk)
-		run.next_walk = run.gap ? step + draw_gap(run.gap) : UINT_MAX;
-	if (!run.fair && look > run.length)
-		look = run.length; /* fairness begins */
-	if (look > run.next_change)
-		look = run.next_change;
-	if (look > run.next_walk)
-		look = run.next_walk;
-	run.next_look = look;
-}
-
-/* Priority change point: the running thread falls, or all are dealt anew. */
-static void change_priorities(struct sched_thread *current)
-{
-	if (below(4)) {
-		current->priority = (int)below(BAND);
-	} else {
-		for (int i = 0; i < run.n; i++)
-			run.threads[i]->priority = BAND + (int)below(BAND);
-		run.lowest = 0;
-	}
-	run.changes--;
-	run.next_change = UINT_MAX;
-	if (run.changes && run.length > run.res->steps)
-		run.next_change = run.res->steps + 1 + below(run.length - run.res->steps);
-}
-
-static void become_fair(void)
-{
-	run.fair = true;
-	run.next_change = UINT_MAX;
-	run.gap = 4;
-	if (run.next_walk == UINT_MAX)
-		run.next_walk = run.res->steps;
-}
-
-/*
- * The thread to run next; never NULL: nobody left but sleepers is a deadlock,
- * unless one of them has a deadline. @except: it may not be chosen if another
- * can run.
- */
-static struct sched_thread *choose(struct sched_thread *current,
-				   const struct sched_thread *except)
-{
-	struct sched_thread *next = NULL;
-	bool walk = run.res->steps >= run.next_walk;
-
-	if (run.res->steps >= run.max_steps)
-		end_livelock();
-	if (!run.fair && run.res->steps >= run.length)
-		become_fair();
-	else if (run.res->steps >= run.next_change)
-		change_priorities(current);
-	if (!run.calm && !below(ODDS_SPURIOUS))
-		wake_some_sleeper(below(2));
-	if (walk || run.fair)
-		next = any_runnable(except);
-	if (!next)
-		next = highest_runnable(except);
-	if (!next && current->state == RUNNABLE)
-		next = current;
-	if (!next && wake_some_sleeper(true))
-		next = any_runnable(NULL);
-	if (!next)
-		end_deadlock();
-	plan_next_look();
-	return next;
-}
+/* ---- the hand-over ---- */
 
 static void run_next(struct sched_thread *next)
 {
@@ -335,27 +124,70 @@ static void switch_to(struct sched_thread *next)
 /* ---- what the code under test calls: declared in src/atomic.h, src/futex.h, whose
  * accesses are not for this file ---- */
 
-void hmmu_sched_point(void);
+void hmmu_sched_point(const volatile void *at, bool writes);
 void hmmu_sched_relax(void);
 long hmmu_sched_futex_wait(uint32_t *word, uint32_t value, const struct timespec *deadline);
 void hmmu_sched_futex_wake(uint32_t *word, int n);
 
+/* A thread that goes on is in another state than one that may, also where it goes on
+ * without an access. */
+enum { FOLD_RELAX = 1, FOLD_START, FOLD_WOKEN };
+
 static void look(const void *pc)
 {
-	struct sched_thread *next = choose(self, NULL);
+	struct sched_thread *next = sched_choose(self, AT_POINT);
 
 	if (next == self)
 		return;
+	sched_count_point(pc, true);
 	event(self, SCHED_EV_PREEMPTED, pc);
 	switch_to(next);
 }
 
-void hmmu_sched_point(void)
+static void call_at_point(void)
+{
+	struct sched_thread *me = self;
+
+	self = NULL;
+	run.program->at_point(run.res->steps);
+	self = me;
+}
+
+/* This thread stands at @pc. */
+static void stand(const void *pc)
+{
+	run.res->steps++;
+	self->pc = pc;
+	sched_count_point(pc, false);
+	if (run.res->strategy != SCHED_EXPLORE || sched_explore_is_new())
+		sched_count_state();
+	if (run.program->at_point)
+		call_at_point();
+}
+
+/* The next thing it does: others can run before. */
+static void access_at(const void *pc, const volatile void *at, bool writes)
+{
+	stand(pc);
+	if (run.res->steps >= run.next_look)
+		look(pc);
+	sched_touch(at, writes);
+}
+
+void sched_touch(const volatile void *at, bool writes)
 {
 	if (!self)
 		return;
-	if (++run.res->steps >= run.next_look)
-		look(__builtin_return_address(0));
+	sched_order_access(self->index, at, writes);
+	for (int i = 0; writes && i < run.n; i++)
+		if (run.threads[i] != self)
+			run.threads[i]->idle = 0;
+}
+
+void hmmu_sched_point(const volatile void *at, bool writes)
+{
+	if (self)
+		access_at(__builtin_return_address(0), at, writes);
 }
 
 void hmmu_sched_relax(void)
@@ -364,14 +196,20 @@ void hmmu_sched_relax(void)
 
 	if (!self)
 		return;
-	run.res->steps++;
+	stand(__builtin_return_address(0));
 	self->priority = --run.lowest;
-	next = choose(self, self);
-	if (next == self)
-		return;
-	event_relax(__builtin_return_address(0));
-	switch_to(next);
+	self->idle++;
+	next = sched_choose(self, AT_RELAX);
+	if (next != self) {
+		sched_count_point(self->pc, true);
+		event_relax(self->pc);
+		switch_to(next);
+	}
+	sched_order_fold(self->index, FOLD_RELAX);
 }
+
+/* One in so many waits returns for no reason. */
+#define ODDS_SPURIOUS 32
 
 /* Does this wait return at once, for no reason or because its time is over? */
 static bool wait_is_short(const struct timespec *deadline, long *answer)
@@ -381,10 +219,10 @@ static bool wait_is_short(const struct timespec *deadline, long *answer)
 		return true;
 	if (run.calm)
 		return false;
-	if (deadline && !below(8))
+	if (deadline && !sched_below(8))
 		return true;
-	*answer = below(2) ? 0 : -EINTR;
-	return !below(ODDS_SPURIOUS);
+	*answer = sched_below(2) ? 0 : -EINTR;
+	return !sched_below(ODDS_SPURIOUS);
 }
 
 long hmmu_sched_futex_wait(uint32_t *word, uint32_t value, const struct timespec *deadline)
@@ -395,8 +233,8 @@ long hmmu_sched_futex_wait(uint32_t *word, uint32_t value, const struct timespec
 
 	if (!self)
 		return baton_real_wait(word, value, deadline);
-	if (++run.res->steps >= run.next_look)
-		look(pc);
+	/* A write: it joins a queue. */
+	access_at(pc, word, true);
 	if (baton_peek(word) != value)
 		return -EAGAIN;
 	self->word = word;
@@ -408,32 +246,30 @@ long hmmu_sched_futex_wait(uint32_t *word, uint32_t value, const struct timespec
 	event(self, SCHED_EV_SLEEP, pc);
 	self->timed = deadline != NULL;
 	self->state = SLEEPING;
-	next = choose(self, NULL);
+	next = sched_choose(self, AT_SLEEP);
 	if (next != self) /* else it was woken for no reason */
 		switch_to(next);
+	sched_order_fold(self->index, FOLD_WOKEN);
 	return self->answer;
 }
 
 void hmmu_sched_futex_wake(uint32_t *word, int n)
 {
 	const void *pc = __builtin_return_address(0);
+	struct sched_thread *thread;
 	struct sched_event *ev;
-	int offset, woken = 0;
+	int woken = 0;
 
 	if (!self) {
 		baton_real_wake(word, n);
 		return;
 	}
-	if (++run.res->steps >= run.next_look)
-		look(pc);
-	offset = (int)below((unsigned int)run.n);
-	for (int i = 0; i < run.n && woken < n; i++) {
-		struct sched_thread *thread = run.threads[(i + offset) % run.n];
-
-		if (thread->state == SLEEPING && thread->word == word) {
-			wake(thread, 0);
-			woken++;
-		}
+	access_at(pc, word, true);
+	while (woken < n && (thread = sched_choose_sleeper(word)) != NULL) {
+		sched_order_fold(thread->index, sched_order_of(self->index));
+		sched_order_fold(self->index, (uint64_t)thread->index);
+		sched_wake(thread, 0);
+		woken++;
 	}
 	baton_wake_outside(word, n);
 	ev = event(self, SCHED_EV_WAKES, pc);
@@ -455,6 +291,11 @@ void sched_note(const char *fmt, ...)
 	va_end(ap);
 }
 
+void sched_leave(void)
+{
+	self = NULL;
+}
+
 int sched_self(void)
 {
 	return self ? self->index : -1;
@@ -462,12 +303,22 @@ int sched_self(void)
 
 unsigned int sched_step_count(void)
 {
-	return self ? run.res->steps : 0;
+	if (!self)
+		return 0;
+	sched_order_fold(self->index, run.res->steps);
+	return run.res->steps;
 }
 
+/* Explored, chance must not depend on what the others did. */
 unsigned int sched_random(unsigned int n)
 {
-	return self ? below(n) : 0;
+	if (!self)
+		return 0;
+	if (run.res->strategy == SCHED_EXPLORE) {
+		sched_order_fold(self->index, n);
+		return (unsigned int)((sched_order_of(self->index) >> 32) * n >> 32);
+	}
+	return sched_below(n);
 }
 
 /* ---- a run ---- */
@@ -475,9 +326,10 @@ unsigned int sched_random(unsigned int n)
 static void thread_returned(void)
 {
 	self->state = DONE;
+	self->pc = NULL;
 	event(self, SCHED_EV_RETURNED, NULL);
 	if (--run.live)
-		run_next(choose(self, NULL));
+		run_next(sched_choose(self, AT_RETURN));
 	else
 		baton_pass(&run.over);
 }
@@ -494,6 +346,7 @@ static void *thread_main(void *arg)
 		if (thread->enter)
 			thread->enter(thread->index);
 		self = thread;
+		sched_order_fold(thread->index, FOLD_START);
 		thread->fn(thread->arg);
 		/* From here on the baton, and with it the structure's next life,
 		 * is another's: self first, then the hand-over. */
@@ -533,28 +386,6 @@ static struct sched_thread *get_thread(int index, bool fresh)
 	return pool[index];
 }
 
-static void draw_strategy(const struct sched_program *program)
-{
-	unsigned int kind;
-
-	run.max_steps = program->max_steps ? program->max_steps : DEFAULT_MAX_STEPS;
-	run.length = program->length;
-	if (!run.length)
-		run.length = 1u << (3 + below(9));
-	/* Half to twice the length that was asked for: nobody knows it exactly. */
-	run.length = run.length / 2 + below(run.length + run.length / 2 + 1);
-	kind = below(4);
-	run.changes = kind == 0 ? 0 : 1 + below(5);
-	run.gap = kind == 0 ? 1u << below(6) : kind == 1 ? 8u << below(4) : 0;
-	run.next_change = run.changes ? 1 + below(run.length + 1) : UINT_MAX;
-	run.next_walk = run.gap ? draw_gap(run.gap) : UINT_MAX;
-	run.next_look = 0;
-	run.lowest = 0;
-	run.no_spin = 0;
-	run.fair = false;
-	run.calm = program->calm;
-}
-
 static void begin(struct sched_result *res, const struct sched_program *program, uint64_t seed)
 {
 	res->verdict = SCHED_OK;
@@ -565,19 +396,22 @@ static void begin(struct sched_result *res, const struct sched_program *program,
 	res->events = 0;
 	res->message[0] = '\0';
 	run.res = res;
-	run.random = seed * 0xd1342543de82ef95 + 1;
+	run.program = program;
+	sched_order_begin();
 	if (pool_pid != getpid()) {
 		memset(pool, 0, sizeof(pool));
 		pool_pid = getpid();
 	}
-	draw_strategy(program);
+	sched_draw(program, seed);
 	for (run.n = 0; run.n < SCHED_MAX_THREADS && program->threads[run.n]; run.n++) {
 		struct sched_thread *thread = get_thread(run.n, program->fresh);
 
 		thread->state = RUNNABLE;
-		thread->priority = BAND + (int)below(BAND);
+		thread->priority = SCHED_BAND + (int)sched_below(SCHED_BAND);
 		thread->word = NULL;
 		thread->spins = 0;
+		thread->pc = NULL;
+		thread->idle = 0;
 		thread->enter = program->enter;
 		thread->fn = program->threads[run.n];
 		thread->arg = program->args[run.n];
@@ -596,15 +430,22 @@ static void end_threads(void)
 	}
 }
 
-enum sched_verdict sched_run(struct sched_result *res, const struct sched_program *program,
-			     uint64_t seed)
+enum sched_verdict sched_run_as(struct sched_result *res, const struct sched_program *program,
+				uint64_t seed)
 {
 	begin(res, program, seed);
 	if (!run.n)
 		return SCHED_OK;
-	run_next(choose(run.threads[0], NULL));
+	run_next(sched_choose(run.threads[0], AT_START));
 	baton_receive(&run.over);
 	if (program->fresh && res->verdict == SCHED_OK)
 		end_threads();
 	return res->verdict;
+}
+
+enum sched_verdict sched_run(struct sched_result *res, const struct sched_program *program,
+			     uint64_t seed)
+{
+	res->strategy = SCHED_MIXED;
+	return sched_run_as(res, program, seed);
 }

@@ -377,6 +377,277 @@ static void test_trace(void **state)
 	free(text);
 }
 
+/* ---- exploring ---------------------------------------------------------- */
+
+static uint64_t words[3];
+
+static void reset_words(void)
+{
+	reset();
+	memset(words, 0, sizeof(words));
+}
+
+/* args: which word, so often. */
+static void add_alone(void *arg)
+{
+	uint64_t *word = arg;
+
+	for (long i = 0; i < 1 + (word - words); i++)
+		hmmu_add_relaxed(word, 1);
+}
+
+#define ALONE(n)                                                                       \
+	{                                                                              \
+		.name = "alone", .setup = reset_words,                                 \
+		.threads = {add_alone, add_alone, n > 2 ? add_alone : NULL}, .args = { \
+			&words[0],                                                     \
+			&words[1],                                                     \
+			&words[2]                                                      \
+		}                                                                      \
+	}
+
+/* How many ways are there for threads with so many pieces left (one more than points), the
+ * last of which @at ran, with so many preemptions? */
+static uint64_t ways(unsigned int *pieces, int n, int at, unsigned int left)
+{
+	bool on = at >= 0 && pieces[at] > 0;
+	uint64_t sum = 0;
+	int over = 0;
+
+	for (int i = 0; i < n; i++) {
+		unsigned int cost = on && i != at;
+
+		over += !pieces[i];
+		if (!pieces[i] || cost > left)
+			continue;
+		pieces[i]--;
+		sum += ways(pieces, n, i, left - cost);
+		pieces[i]++;
+	}
+	return over == n ? 1 : sum;
+}
+
+/* Every schedule once, without pruning: as many as can be counted otherwise. */
+static void test_explore_counts(void **state)
+{
+	static const struct sched_program two = ALONE(2), three = ALONE(3);
+	struct sched_result res;
+
+	setenv("HMMU_SCHED_PRUNE", "0", 1);
+	for (unsigned int bound = 0; bound < 8; bound++) {
+		unsigned int pieces[] = {2, 3, 4};
+
+		sched_explore(&res, &two, bound, 100000);
+		assert_int_equal(res.verdict, SCHED_OK);
+		assert_true(res.complete);
+		assert_int_equal(res.runs, ways(pieces, 2, -1, bound));
+		assert_int_equal(res.counts.schedules, res.runs);
+		sched_explore(&res, &three, bound, 100000);
+		assert_true(res.complete);
+		assert_int_equal(res.runs, ways(pieces, 3, -1, bound));
+		assert_int_equal(res.counts.schedules, res.runs);
+		printf("bound %u: %llu schedules of three threads\n", bound,
+		       (unsigned long long)res.runs);
+	}
+	unsetenv("HMMU_SCHED_PRUNE");
+	/* They have nothing in common: one order, whatever the schedule. */
+	sched_explore(&res, &three, 7, 100000);
+	assert_int_equal(res.counts.orders, 1);
+}
+
+static uint64_t hash_all(uint64_t hash)
+{
+	hash = sched_hash(hash, words, sizeof(words));
+	hash = sched_hash_word(hash, counter | (uint64_t)flag << 32);
+	return sched_hash_word(hash, ready | (uint64_t)lock_a.word << 32);
+}
+
+static void add_two(void *arg)
+{
+	hmmu_add_relaxed(&counter, 1);
+	hmmu_add_relaxed(&counter, 1);
+}
+
+/* Each of two threads stands before its first or its second addition when the other one has
+ * not begun, stands before one of its own, or has returned: 2 * 2 * 4, and those where both
+ * stand, four, are met from both sides. */
+static void test_states(void **state)
+{
+	static const struct sched_program program = {.name = "states",
+						     .setup = reset_words,
+						     .threads = {add_two, add_two},
+						     .state = hash_all};
+	struct sched_result res;
+
+	sched_explore(&res, &program, 6, 100000);
+	assert_true(res.complete);
+	assert_int_equal(res.counts.states, 12);
+}
+
+/* Reads what it wrote last: its own hash and the word's are the same one. */
+static void write_read(void *arg)
+{
+	hmmu_store_release(&flag, 1);
+	hmmu_store_relaxed(&counter, hmmu_load_acquire(&flag));
+	hmmu_add_relaxed(&ready, 1);
+}
+
+static void look_plainly(void *arg)
+{
+	hmmu_load_relaxed(&words[0]);
+	sched_touch(&counter, false);
+	words[1] = counter; /* says so: it races with write_read() */
+	hmmu_load_relaxed(&words[2]);
+}
+
+/* Pruned or not: the same states are reached, at each bound. */
+static void test_pruning(void **state)
+{
+	static const struct sched_program programs[] = {
+		{.name = "racy", .threads = {add_racy, add_racy, add_two}},
+		{.name = "locked", .threads = {lock_ab, lock_ab, add_two}},
+		{.name = "wake-up", .threads = {wait_right, signal_ready, add_racy}},
+		{.name = "own write", .threads = {write_read, write_read, look_plainly}},
+		{.name = "spin", .threads = {spin_for_flag, set_flag, add_racy}},
+	};
+
+	for (size_t i = 0; i < 4 * sizeof(programs) / sizeof(programs[0]); i++) {
+		struct sched_program program = programs[i / 4];
+		struct sched_result all, pruned;
+
+		program.setup = reset_words;
+		program.state = hash_all;
+		setenv("HMMU_SCHED_PRUNE", "0", 1);
+		sched_explore(&all, &program, i % 4, 100000);
+		unsetenv("HMMU_SCHED_PRUNE");
+		sched_explore(&pruned, &program, i % 4, 100000);
+		printf("%-10s bound %u: %6llu schedules, pruned %5llu, %llu orders, %llu "
+		       "states\n",
+		       program.name, (unsigned int)(i % 4), (unsigned long long)all.runs,
+		       (unsigned long long)pruned.runs, (unsigned long long)all.counts.orders,
+		       (unsigned long long)all.counts.states);
+		assert_true(all.complete && pruned.complete);
+		assert_int_equal(all.counts.states, pruned.counts.states);
+		assert_int_equal(all.counts.orders, pruned.counts.orders);
+		assert_true(pruned.runs <= all.runs);
+	}
+}
+
+/* ---- a bug that needs two preemptions: one in each thread --------------- */
+
+static void pass_over(void *arg)
+{
+	hmmu_store_release(&flag, 1);
+	if (hmmu_load_acquire(&ready))
+		sched_fail("both inside");
+	hmmu_store_release(&flag, 0);
+}
+
+static void answer(void *arg)
+{
+	if (!hmmu_load_acquire(&flag))
+		return;
+	hmmu_store_release(&ready, 1);
+	hmmu_store_release(&ready, 0);
+}
+
+static const struct sched_program two_preemptions =
+	PROGRAM("two preemptions", NULL, pass_over, answer);
+
+static void test_bounds(void **state)
+{
+	const struct sched_program program = two_preemptions;
+	struct sched_result res, again;
+	char *text = NULL;
+	size_t size;
+	FILE *out;
+
+	sched_explore(&res, &program, 1, 100000);
+	assert_int_equal(res.verdict, SCHED_OK);
+	assert_true(res.complete);
+	sched_explore(&res, &program, 2, 100000);
+	assert_int_equal(res.verdict, SCHED_FAILED);
+	setenv("HMMU_SCHED_TRAIL", res.trail, 1);
+	sched_explore(&again, &program, 2, 100000);
+	unsetenv("HMMU_SCHED_TRAIL");
+	assert_int_equal(again.verdict, SCHED_FAILED);
+	assert_int_equal(again.hash, res.hash);
+	assert_string_equal(again.message, res.message);
+	out = open_memstream(&text, &size);
+	sched_print(out, &res, &program);
+	fclose(out);
+	assert_non_null(strstr(text, "HMMU_SCHED_TRAIL="));
+	printf("%s", text);
+	free(text);
+}
+
+/* What each choice leads to is explored: a deadlock, an unlucky choice of whom to wake. */
+static void test_explored_verdicts(void **state)
+{
+	static const struct {
+		size_t program;
+		unsigned int bound;
+	} found[] = {{0, 1}, {3, 1}, {5, 0}, {7, 1}, {9, 0}, {15, 0}};
+	struct sched_result res;
+
+	for (size_t i = 0; i < sizeof(found) / sizeof(found[0]); i++) {
+		const struct sched_program *program = &cases[found[i].program].program;
+
+		sched_explore(&res, program, found[i].bound, 100000);
+		assert_int_equal(res.verdict, cases[found[i].program].verdict);
+		if (!found[i].bound)
+			continue;
+		sched_explore(&res, program, found[i].bound - 1, 100000);
+		assert_int_equal(res.verdict, SCHED_OK);
+	}
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		/* What spins without saying so has schedules without an end. */
+		if (cases[i].verdict != SCHED_OK || cases[i].program.threads[0] == spin_hard)
+			continue;
+		sched_explore(&res, &cases[i].program, 2, 30000);
+		if (res.verdict)
+			sched_print(stdout, &res, &cases[i].program);
+		assert_int_equal(res.verdict, SCHED_OK);
+	}
+}
+
+/* A run's steps depend on how many were before: that is no program to explore. */
+static void test_unrepeatable(void **state)
+{
+	struct sched_program program =
+		PROGRAM("not the same twice", NULL, add_with_history, add_with_history);
+	struct sched_result res;
+
+	program.setup = set_up_history;
+	sched_explore(&res, &program, 2, 100000);
+	assert_int_equal(res.verdict, SCHED_FAILED);
+	assert_non_null(strstr(res.message, "does not repeat itself"));
+}
+
+/* Two change points are depth three: found at least as often as PCT promises; with one or
+ * none, never. */
+static void test_pct(void **state)
+{
+	const struct sched_program *program = &two_preemptions;
+	unsigned int k = sched_measure(program), hits = 0;
+	const uint64_t seeds = 6000;
+	double promised = (double)seeds * sched_pct_chance(2, k, 3);
+	struct sched_result res;
+
+	for (uint64_t seed = 0; seed < seeds; seed = res.seed + 1) {
+		if (sched_pct_k(&res, program, 3, k, seed, seeds - seed) == SCHED_OK)
+			break;
+		assert_int_equal(res.verdict, SCHED_FAILED);
+		hits++;
+	}
+	printf("depth three: %u of %llu seeds, at least %.1f expected (k = %u)\n", hits,
+	       (unsigned long long)seeds, promised, k);
+	assert_true(promised > 4);
+	assert_true(hits >= 0.7 * promised); /* chance: three deviations */
+	for (unsigned int depth = 1; depth < 3; depth++)
+		assert_int_equal(sched_pct_k(&res, program, depth, k, 0, seeds), SCHED_OK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -386,6 +657,13 @@ int main(void)
 		cmocka_unit_test(test_replay),
 		cmocka_unit_test(test_variety),
 		cmocka_unit_test(test_outside),
+		cmocka_unit_test(test_explore_counts),
+		cmocka_unit_test(test_states),
+		cmocka_unit_test(test_pruning),
+		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_explored_verdicts),
+		cmocka_unit_test(test_unrepeatable),
+		cmocka_unit_test(test_pct),
 	};
 
 	return cmocka_run_group_tests_name("sched", tests, NULL, NULL);

@@ -11,6 +11,7 @@ uint64_t truth[WORLD_SUBS + 1];
 
 static struct mmu_notifier_range filler[HMMU_SLOTS];
 static bool filled;
+static unsigned int used; /* drivers [0, used) */
 static const struct timespec never_sleep;
 
 void world_enter(int index)
@@ -29,9 +30,12 @@ static bool hear(struct mmu_interval_notifier *sub, const struct mmu_notifier_ra
 		return false;
 	hmmu_lock(&d->lock);
 	mmu_interval_set_seq(sub, cur_seq);
+	sched_touch(&d->shadow, true);
 	d->shadow = 0;
 	d->called++;
 	hmmu_unlock(&d->lock);
+	if (d->inside)
+		d->inside(d);
 	for (int i = 0; i < 3; i++) /* still running */
 		hmmu_add_relaxed(&d->busy, 1);
 	sched_assert(!hmmu_load_relaxed(&d->removed)); /* G3 */
@@ -39,6 +43,18 @@ static bool hear(struct mmu_interval_notifier *sub, const struct mmu_notifier_ra
 }
 
 static const struct mmu_interval_notifier_ops ops = {.invalidate = hear};
+
+/* As new, whatever earlier runs did: a schedule is to mean the same each time. */
+void world_renew(struct mm_struct *m)
+{
+	memset(m->slots, 0, sizeof(m->slots));
+	m->slots_high = 0;
+	m->next_id = 1;
+	m->seq_floor = 1;
+	m->epoch = EPOCH_BASE;
+	m->removals = 0;
+	m->event = 0;
+}
 
 void world_open(void)
 {
@@ -48,17 +64,33 @@ void world_open(void)
 	for (unsigned int i = 0; i <= WORLD_SUBS; i++)
 		truth[i] = 1;
 	filled = false;
+	used = 0;
 	sched_assert(hmmu_mm_open(&mm, &o) == 0);
+	world_renew(mm);
 }
 
-void world_insert(unsigned int i, unsigned int page)
+static void insert(unsigned int i, unsigned int page, unsigned long offset)
 {
 	struct driver *d = &driver[i];
 
 	d->page = page;
-	sched_assert(mmu_interval_notifier_insert(&d->sub, mm, WORLD_BASE + page * PAGE, PAGE,
-						  &ops) == 0);
+	sched_assert(mmu_interval_notifier_insert(&d->sub, mm,
+						  WORLD_BASE + page * PAGE + offset,
+						  PAGE - offset, &ops) == 0);
+	sched_touch(&used, true);
 	d->inserted = true;
+	if (i >= used)
+		used = i + 1;
+}
+
+void world_insert(unsigned int i, unsigned int page)
+{
+	insert(i, page, 0);
+}
+
+void world_insert_half(unsigned int i, unsigned int page)
+{
+	insert(i, page, PAGE / 2);
 }
 
 void world_remove(unsigned int i)
@@ -66,11 +98,13 @@ void world_remove(unsigned int i)
 	struct driver *d = &driver[i];
 
 	hmmu_lock(&d->lock);
+	sched_touch(&d->shadow, true);
 	d->shadow = 0;
 	hmmu_unlock(&d->lock);
 	mmu_interval_notifier_remove(&d->sub);
 	d->ended = ((struct hmmu_sub *)&d->sub)->ended;
 	hmmu_store_relaxed(&d->removed, 1);
+	sched_touch(&used, true);
 	d->inserted = false;
 }
 
@@ -101,6 +135,19 @@ void world_close(void)
 	sched_assert(hmmu_mm_close(mm) == 0);
 }
 
+void world_check(unsigned int page)
+{
+	sched_touch(&used, false); /* who is inserted */
+	for (unsigned int i = 0; i < used; i++) {
+		const struct driver *d = &driver[i];
+
+		if (!d->inserted || d->page != page)
+			continue;
+		sched_touch(&d->shadow, false);
+		sched_assert(d->shadow == 0); /* G1 */
+	}
+}
+
 void world_change(unsigned int first, unsigned int last)
 {
 	struct mmu_notifier_range range;
@@ -109,11 +156,8 @@ void world_change(unsigned int first, unsigned int last)
 				WORLD_BASE + (last + 1) * PAGE);
 	sched_assert(mmu_notifier_invalidate_range_start(&range) == 0);
 	for (unsigned int page = first; page <= last; page++) {
-		hmmu_store_release(&truth[page], truth[page] + 1);
-		for (unsigned int i = 0; i < WORLD_SUBS; i++) {
-			if (driver[i].page == page && driver[i].inserted)
-				sched_assert(driver[i].shadow == 0); /* G1 */
-		}
+		hmmu_add_seqcst(&truth[page], 1);
+		world_check(page);
 	}
 	mmu_notifier_invalidate_range_end(&range);
 }
@@ -132,7 +176,62 @@ void world_read(unsigned int i)
 			break;
 		hmmu_unlock(&d->lock);
 	}
+	sched_touch(&d->shadow, true);
 	d->shadow = value;
+	sched_touch(&truth[d->page], false);
 	sched_assert(value == truth[d->page]); /* G1 */
 	hmmu_unlock(&d->lock);
+}
+
+/* ---- what is a state ---- */
+
+static uint64_t hash_slot(uint64_t hash, const struct hmmu_slot *slot)
+{
+	hash = sched_hash_word(hash, slot->state);
+	if ((slot->state & SLOT_KIND) == SLOT_FREE)
+		return hash;
+	hash = sched_hash_word(hash, slot->start);
+	hash = sched_hash_word(hash, slot->last);
+	hash = sched_hash_word(hash, slot->single != NULL);
+	hash = sched_hash_word(hash, slot->pinned == slot->state);
+	/* Whose callback, if a driver's: by number. */
+	return sched_hash_word(
+		hash, slot->hazard ? (uint64_t)((const struct driver *)slot->hazard - driver)
+				   : UINT64_MAX);
+}
+
+static uint64_t hash_driver(uint64_t hash, const struct driver *d)
+{
+	const struct hmmu_sub *sub = (const struct hmmu_sub *)&d->sub;
+
+	hash = sched_hash_word(hash, sub->begun);
+	hash = sched_hash_word(hash, sub->ended);
+	hash = sched_hash_word(hash, sub->waiters | (uint64_t)d->lock.word << 32);
+	hash = sched_hash_word(hash, d->shadow);
+	hash = sched_hash_word(hash, d->busy);
+	return sched_hash_word(hash, d->inserted | d->removed << 1);
+}
+
+uint64_t world_state(uint64_t hash)
+{
+	struct hmmu_inv *head[OVERFLOW_HEADS];
+
+	hash = sched_hash_word(hash, mm->epoch);
+	hash = sched_hash_word(hash, mm->gate);
+	hash = sched_hash_word(hash, mm->lost_pending);
+	hash = sched_hash_word(hash, mm->removals);
+	hash = sched_hash_word(hash, mm->next_id);
+	hash = sched_hash_word(hash, mm->lock.word | (uint64_t)mm->event << 32);
+	hash = sched_hash_word(hash, mm->event_waiters | (mm->deferred ? 1ull << 32 : 0));
+	for (unsigned int i = 0; i < mm->slots_high; i++)
+		if (!filled)
+			hash = hash_slot(hash, &mm->slots[i]);
+	for (unsigned int i = 0; i < used; i++) {
+		hash = hash_driver(hash, &driver[i]);
+		hash = sched_hash_word(hash, truth[i]);
+	}
+	for (unsigned int i = hmmu_overflow_heads(&mm->overflow, 0, UINT64_MAX, head); i-- > 0;)
+		for (const struct hmmu_inv *inv = head[i]; inv; inv = inv->next)
+			hash = sched_hash_word(hash, inv->start | inv->ending);
+	return hash;
 }

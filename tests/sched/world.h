@@ -28,7 +28,8 @@ struct driver {
 	uint64_t busy;	       /* points inside the callback */
 	unsigned int page;
 	unsigned int called;
-	bool refuse; /* when not blockable */
+	void (*inside)(struct driver *d); /* by the callback, without the driver lock */
+	bool refuse;			  /* when not blockable */
 	bool inserted;
 };
 
@@ -36,9 +37,13 @@ extern struct mm_struct *mm;
 extern struct driver driver[WORLD_SUBS];
 extern uint64_t truth[WORLD_SUBS + 1]; /* by page; never 0 */
 
-void world_enter(int index); /* program.enter */
-void world_open(void);	     /* an mm of its own, everything zero */
+void world_enter(int index);	     /* program.enter */
+uint64_t world_state(uint64_t hash); /* program.state */
+void world_open(void);		     /* an mm of its own, everything zero */
+void world_renew(struct mm_struct *m);
+void world_check(unsigned int page); /* G1, at the moment of the change */
 void world_insert(unsigned int i, unsigned int page);
+void world_insert_half(unsigned int i, unsigned int page); /* the upper half of it */
 void world_remove(unsigned int i);
 void world_close(void);	     /* asserts G4, removes what is inserted, closes */
 void world_fill_slots(void); /* invalidations start in the overflow list from now on */

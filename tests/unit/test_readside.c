@@ -54,6 +54,13 @@ static struct mm_struct *open_mm(void)
 	return mm;
 }
 
+static sigjmp_buf before_the_write;
+
+static void wrote(int sig)
+{
+	siglongjmp(before_the_write, sig);
+}
+
 static void test_reads_write_nothing(void **state)
 {
 	struct mmu_interval_notifier *sub = page();
@@ -63,6 +70,8 @@ static void test_reads_write_nothing(void **state)
 	(void)state;
 	assert_int_equal(mmu_interval_notifier_insert(sub, mm, 4096, 4096, &ops), 0);
 	protect(mm, sub, PROT_READ);
+	signal(SIGSEGV, wrote);
+	assert_false(sigsetjmp(before_the_write, 1));
 	for (int i = 0; i < 1000; i++) {
 		seq = mmu_interval_read_begin(sub);
 		assert_false(mmu_interval_read_retry(sub, seq));
@@ -75,6 +84,7 @@ static void test_reads_write_nothing(void **state)
 		assert_false((mmu_interval_check_retry)(sub, seq));
 		assert_true((hmmu_access_ok)(sub, seq));
 	}
+	signal(SIGSEGV, SIG_DFL);
 	protect(mm, sub, PROT_READ | PROT_WRITE);
 	mmu_interval_notifier_remove(sub);
 	assert_int_equal(hmmu_mm_close(mm), 0);

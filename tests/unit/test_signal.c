@@ -27,7 +27,7 @@ static int driver_locked; /* the operation runs under the driver lock */
 
 /* ---- the doors of atomic.h and futex.h -------------------------------- */
 
-void hmmu_sched_point(void)
+void hmmu_sched_point(const volatile void *at, bool writes)
 {
 	if (fire_at && !in_handler && ++point == fire_at)
 		raise(SIGUSR1);

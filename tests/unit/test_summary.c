@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,17 +29,22 @@ static size_t n;
 
 static void room(uint64_t start, uint64_t last)
 {
+	struct hmmu_summary_need need;
 	struct hmmu_chunk chunk;
-	long gib;
 
 	if (!hmmu_itree_ready(&mm->tree)) {
 		assert_int_equal(hmmu_chunk_map(&chunk, mm->tree.npages), 0);
 		hmmu_chunk_give(&mm->tree, &chunk);
 	}
-	while ((gib = hmmu_summary_missing(&mm->summary, start, last)) >= 0)
-		assert_true(
-			hmmu_summary_give(&mm->summary, (unsigned long)gib,
-					  hmmu_map(sizeof(struct hmmu_summary_leaf), false)));
+	while (hmmu_summary_missing(&mm->summary, start, last, &need)) {
+		void *mem = NULL;
+
+		if (need.size <= SUMMARY_FEW_MAX)
+			mem = hmmu_arena_take(&mm->arena, need.size);
+		if (!mem)
+			mem = hmmu_map(need.size, false);
+		assert_true(hmmu_summary_give(&mm->summary, &need, mem));
+	}
 }
 
 static void add(uint64_t start, uint64_t last)
@@ -83,24 +89,38 @@ static void pick(struct rnd *r, uint64_t *start, uint64_t *last)
 		*last = UINT64_MAX;
 }
 
-static void test_never_a_miss(void **state)
+/* Small ones in three GiBs, asked for in all sizes. */
+static void pick_near(struct rnd *r, uint64_t *start, uint64_t *last)
 {
-	struct rnd r = {7};
-	unsigned int alarms = 0, hits = 0;
+	uint64_t size = 1 + rnd(r) % (1ULL << (1 + rnd(r) % 32));
 
-	(void)state;
+	*start = 0x40000000 + rnd(r) % (3ULL << 30);
+	if (rnd(r) % 4 || size > 1 << 18)
+		*start &= -PAGE;
+	*last = *start + size - 1;
+}
+
+static void run(void (*how)(struct rnd *, uint64_t *, uint64_t *), uint64_t seed, size_t most)
+{
+	unsigned int alarms = 0, hits = 0;
+	struct rnd r = {seed};
+
 	mm = hmmu_map(sizeof(*mm), true);
+	n = 0;
 	for (unsigned int step = 0; step < 60000; step++) {
 		uint64_t start, last;
 		bool is;
 
-		pick(&r, &start, &last);
-		if (step % 3 == 0 && n < MAX && (step / 5000) % 2 == 0 &&
+		how(&r, &start, &last);
+		if (how == pick_near)
+			last = start + (last - start) % (rnd(&r) % 1000 ? 200000 : 2000000);
+		if (step % 3 == 0 && n < most && (step / 5000) % 2 == 0 &&
 		    !hmmu_itree_overlaps(&mm->tree, start, start))
 			add(start, last);
-		else if (step % 3 == 1 && n > 0)
+		else if (step % 3 == 1 && n > 0 &&
+			 (how == pick || step / 5000 % 2 || n == most))
 			del(rnd(&r) % n);
-		pick(&r, &start, &last);
+		how(&r, &start, &last);
 		is = hmmu_itree_overlaps(&mm->tree, start, last);
 		if (is) {
 			hits++;
@@ -108,12 +128,31 @@ static void test_never_a_miss(void **state)
 		} else if (watched(start, last)) {
 			alarms++;
 			hmmu_summary_heal(&mm->summary, &mm->tree, start, last);
+			if (mm->gate == 1 && start % PAGE == 0 && last - start == PAGE - 1)
+				assert_false(watched(start, last));
 		}
 	}
-	assert_true(hits > 1000 && alarms > 100);
+	assert_true(hits > (most < 50 ? 100 : 1000) && alarms > 100);
 	while (n > 0)
 		del(n - 1);
 	assert_int_equal(mm->gate, 0);
+	assert_int_equal(mm->tree.root, 0);
+}
+
+static void test_never_a_miss(void **state)
+{
+	(void)state;
+	run(pick, 7, MAX);
+}
+
+/* Tables of few words: they grow, and become leaves or not. */
+static void test_few_are_never_missed(void **state)
+{
+	static const size_t most[] = {3, 12, 60, 150, MAX};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(most) / sizeof(most[0]); i++)
+		run(pick_near, i + 1, most[i]);
 }
 
 static void test_gap_is_exact(void **state)
@@ -134,6 +173,24 @@ static void test_gap_is_exact(void **state)
 		del(n - 1);
 }
 
+/* Two of one level share a cell; one goes. */
+static void test_shared_cell(void **state)
+{
+	uint64_t base = 0x40000000;
+
+	(void)state;
+	mm = hmmu_map(sizeof(*mm), true);
+	n = 0;
+	add(base, base + 65 * PAGE - 1);
+	add(base + PAGE, base + 66 * PAGE - 1);
+	assert_int_equal(hmmu_summary_level(base, base + 65 * PAGE - 1), 1);
+	del(0);
+	for (uint64_t i = 1; i < 66; i++)
+		assert_true(watched(base + i * PAGE, base + i * PAGE));
+	del(0);
+	assert_int_equal(mm->gate, 0);
+}
+
 static void test_heals(void **state)
 {
 	uint64_t base = 0x123450000000;
@@ -148,6 +205,34 @@ static void test_heals(void **state)
 	hmmu_summary_heal(&mm->summary, &mm->tree, base + PAGE, base + PAGE);
 	assert_false(watched(base + PAGE, base + PAGE));
 	assert_true(watched(base + 1000 * PAGE, base + 1000 * PAGE));
+}
+
+/* Of the first cell of an alarm, who is before it; of the last, who is behind it. */
+static void test_heal_keeps_the_edges(void **state)
+{
+	uint64_t base = 0x123450000000, half = PAGE / 2;
+
+	(void)state;
+	mm = hmmu_map(sizeof(*mm), true);
+	n = 0;
+	add(base, base + half - 1);
+	add(base + 3 * PAGE + half, base + 4 * PAGE - 1);
+	add(base + PAGE, base + 2 * PAGE - 1);
+	del(2);
+	for (unsigned int i = 0; i < 2; i++) {
+		hmmu_summary_heal(&mm->summary, &mm->tree, base + half,
+				  base + 3 * PAGE + half - 1);
+		assert_true(watched(base, base));
+		assert_false(watched(base + PAGE, base + 3 * PAGE - 1));
+		assert_true(watched(base + 3 * PAGE, base + 3 * PAGE));
+	}
+	del(1);
+	hmmu_summary_heal(&mm->summary, &mm->tree, base + half, base + 4 * PAGE - 1);
+	assert_true(watched(base, base));
+	assert_false(watched(base + PAGE, base + 4 * PAGE - 1));
+	del(0);
+	hmmu_summary_heal(&mm->summary, &mm->tree, base, base + PAGE - 1);
+	assert_false(watched(base, base));
 }
 
 /* Addresses that share the last cell: an alarm, healed only when all are gone. */
@@ -166,13 +251,61 @@ static void test_top_of_memory(void **state)
 	assert_false(watched(UINT64_MAX, UINT64_MAX));
 }
 
+static const uint64_t word = 64 * PAGE;
+static sigjmp_buf before_the_add;
+
+static void no_place(int sig)
+{
+	siglongjmp(before_the_add, sig);
+}
+
+/* @more words of a GiB, and one that is 0 again; then two pages in that and the next. */
+static void comes_to_a_full_table(uint64_t more, unsigned int side)
+{
+	uint64_t base = (1 + more) << 30, at = base + 2000 * word;
+
+	mm = hmmu_map(sizeof(*mm), true);
+	n = 0;
+	for (uint64_t i = 0; i < more; i++)
+		add(base + 2 * i * word, base + 2 * i * word);
+	add(at, at);
+	del(n - 1);
+	hmmu_summary_heal(&mm->summary, &mm->tree, at, at);
+	assert_false(watched(at, at));
+	at += side * word - PAGE;
+	signal(SIGSEGV, no_place);
+	assert_false(sigsetjmp(before_the_add, 1));
+	add(at, at + 2 * PAGE - 1);
+	signal(SIGSEGV, SIG_DFL);
+	for (size_t i = 0; i < n; i++)
+		assert_true(watched(list[i].start, list[i].last));
+	while (n > 0)
+		del(n - 1);
+}
+
+/* A full table, where one word is 0 by now. Whoever comes for that one and for a new one beside
+ * it cannot have its place for the other: there is none left. */
+static void test_few_place_is_not_taken_twice(void **state)
+{
+	(void)state;
+	for (uint64_t more = 1; more < 40; more++) {
+		comes_to_a_full_table(more, 0);
+		comes_to_a_full_table(more, 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_never_a_miss),
+		cmocka_unit_test(test_few_are_never_missed),
+		cmocka_unit_test(test_few_place_is_not_taken_twice),
+
 		cmocka_unit_test(test_gap_is_exact),
+		cmocka_unit_test(test_shared_cell),
 		cmocka_unit_test(test_heals),
 		cmocka_unit_test(test_top_of_memory),
+		cmocka_unit_test(test_heal_keeps_the_edges),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,10 +4,14 @@
  * on the real device; and the driver's own rules broken on purpose, each of which must
  * make its meeting fail.
  *
- * The door into the middle of the reader's loop is the coherence policy: door.pinned
- * runs between the reading of the truth and the driver lock, door.locked under it.
+ * The door into the middle of the reader's loop is what the library asks of the driver:
+ * door.pinned runs in fault, between the reading of the truth and the driver lock, door.locked
+ * in install, under it. The plants are the library's (the plant build).
  */
 #include "uring_test.h"
+
+#include "mirror/mirror.h"
+#include "plant.h"
 
 struct scene {
 	struct mm_struct *mm;
@@ -18,78 +22,57 @@ struct scene {
 
 static struct {
 	struct scene *scene;
+	pthread_t owner;
 	int met; /* how often the door was gone through; reader's thread only */
-	bool (*ok)(struct uring_window *w, unsigned long seq);
-	int (*begin)(struct uring_window *w, unsigned long *seq,
-		     const struct timespec *deadline);
-	bool (*retry)(struct uring_window *w, unsigned long seq);
 	void (*pinned)(struct scene *s);
 	void (*locked)(struct scene *s);
-	void (*called)(struct scene *s);
-	bool (*invalidate)(struct uring_window *w, const struct mmu_notifier_range *range,
-			   unsigned long cur_seq);
+	void (*called)(struct scene *s); /* another's callback, about to take the lock */
+	void (*settles)(struct scene *s);
 } door;
 
-static bool door_invalidate(struct mmu_interval_notifier *sub,
-			    const struct mmu_notifier_range *range, unsigned long cur_seq)
+static int door_fault(void *context, unsigned long start, unsigned long npages,
+		      unsigned int flags, unsigned long *entries)
 {
-	struct uring_window *w =
-		(struct uring_window *)((char *)sub - offsetof(struct uring_window, sub));
+	int ret = uring_table_ops.fault(context, start, npages, flags, entries);
 
-	if (door.called)
-		door.called(door.scene);
-	return door.invalidate(w, range, cur_seq);
-}
-
-static const struct mmu_interval_notifier_ops door_ops = {.invalidate = door_invalidate};
-
-static int door_insert(struct uring_window *w)
-{
-	w->subscribed = true;
-	return mmu_interval_notifier_insert(&w->sub, w->mirror->mm, w->start, w->length,
-					    &door_ops);
-}
-
-static void door_remove(struct uring_window *w)
-{
-	mmu_interval_notifier_remove(&w->sub);
-}
-
-static int door_begin(struct uring_window *w, unsigned long *seq,
-		      const struct timespec *deadline)
-{
-	return door.begin(w, seq, deadline);
-}
-
-static void door_pinned(struct uring_window *w, unsigned long addr)
-{
 	if (door.pinned && !door.met++)
 		door.pinned(door.scene);
+	return ret;
 }
 
-static bool door_retry(struct uring_window *w, unsigned long seq)
+static void door_install(void *context, unsigned long start, unsigned long npages,
+			 const unsigned long *entries)
 {
-	bool collided = door.retry(w, seq);
-
-	if (door.locked && !collided && !door.met++)
+	uring_table_ops.install(context, start, npages, entries);
+	if (door.locked && !door.met++)
 		door.locked(door.scene);
-	return collided;
 }
 
-static bool door_ok(struct uring_window *w, unsigned long seq)
+static void door_lock(void *context)
 {
-	return door.ok(w, seq);
+	if (door.called && !pthread_equal(pthread_self(), door.owner))
+		door.called(door.scene);
+	uring_table_ops.lock(context);
 }
 
-static const struct uring_coherence door_policy = {
-	.name = "door",
-	.insert = door_insert,
-	.remove = door_remove,
-	.begin = door_begin,
-	.pinned = door_pinned,
-	.retry = door_retry,
-	.ok = door_ok,
-};
+static int door_watch(struct uring_window *w)
+{
+	struct hmmu_mirror_ops ops = uring_table_ops;
+
+	ops.fault = door_fault;
+	ops.install = door_install;
+	ops.lock = door_lock;
+	return table_open(w, w->mirror->mm, &ops);
+}
+
+static int door_settle(struct uring_window *w, const struct timespec *deadline)
+{
+	if (door.settles)
+		door.settles(door.scene);
+	return uring_coherence_hmmu.settle(w, deadline);
+}
+
+static struct uring_coherence door_policy;
 
 static int set_up(void **state)
 {
@@ -97,10 +80,10 @@ static int set_up(void **state)
 
 	memset(&door, 0, sizeof(door));
 	door.scene = s;
-	door.ok = uring_coherence_hmmu.ok;
-	door.begin = uring_coherence_hmmu.begin;
-	door.retry = uring_coherence_hmmu.retry;
-	door.invalidate = shadow_invalidate;
+	door.owner = pthread_self();
+	door_policy = uring_coherence_hmmu;
+	door_policy.watch = door_watch;
+	door_policy.settle = door_settle;
 	s->mm = test_mm();
 	s->m = test_mirror(s->mm, &door_policy, 8, 4);
 	s->at = test_pages(1, 'A');
@@ -113,41 +96,13 @@ static int tear_down(void **state)
 {
 	struct scene *s = *state;
 
+	hmmu_mirror_planted = MIRROR_PLANT_NONE;
+	hmmu_planted = HMMU_PLANT_NONE;
 	uring_mirror_close(s->m);
 	assert_int_equal(hmmu_mm_close(s->mm), 0);
 	munmap(s->at, PAGE);
 	free(s);
 	return 0;
-}
-
-/* ---- the plants */
-
-static bool never_retry(struct uring_window *w, unsigned long seq)
-{
-	return false;
-}
-
-static bool always_ok(struct uring_window *w, unsigned long seq)
-{
-	return true;
-}
-
-/* Begins though an invalidation is open: as if only the start counted. */
-static int begin_without_wait(struct uring_window *w, unsigned long *seq,
-			      const struct timespec *deadline)
-{
-	static const struct timespec never_sleep = {0, 0};
-
-	if (hmmu_read_begin(&w->sub, seq, &never_sleep) == -ETIMEDOUT)
-		*seq = 0;
-	return 0;
-}
-
-static bool deaf(struct uring_window *w, const struct mmu_notifier_range *range,
-		 unsigned long cur_seq)
-{
-	mmu_interval_set_seq(&w->sub, cur_seq);
-	return true;
 }
 
 /* ---- meeting 1: retry. The invalidation happens between pin and lock. */
@@ -167,15 +122,16 @@ static void meeting_1_retry(void **state)
 	assert_int_equal(test_stats(s->m).pins, 1);
 	assert_int_equal(test_stats(s->m).zapped, 0); /* it was not installed yet */
 	test_settle(s->m, 1);			      /* the dead page was let go */
+	assert_int_equal(uring_mirror_unwatch(s->w), 0);
+	assert_int_equal(test_stats(s->m).retries, 1); /* remembered */
 }
 
 static void meeting_1_without_retry_is_stale(void **state)
 {
 	struct scene *s = *state;
 
+	hmmu_mirror_planted = MIRROR_PLANT_NO_RETRY;
 	door.pinned = remap_now;
-	door.retry = never_retry;
-	door.ok = always_ok; /* the next check would notice */
 	assert_int_equal(test_read(s->m, s->w, s->at), 'A');
 	assert_int_equal(s->at[0], 'B');
 }
@@ -245,7 +201,7 @@ static int prep_under_fire(struct scene *s, struct uring_access *a)
 {
 	*a = (struct uring_access){.window = s->w, .addr = (unsigned long)s->at, .len = 1};
 	sem_init(&other.called, 0, 0);
-	/* The first look-up's refresh takes the lock too: do it before the door opens. */
+	/* The first look-up settles: let it, before the door opens. */
 	assert_int_equal(test_read(s->m, s->w, s->at), 'A');
 	uring_mirror_drop(s->w, (unsigned long)s->at, PAGE);
 	door.called = say_called;
@@ -280,7 +236,7 @@ static void meeting_2_deaf_is_stale(void **state)
 	struct scene *s = *state;
 	struct uring_access a, *done;
 
-	door.invalidate = deaf;
+	hmmu_mirror_planted = MIRROR_PLANT_KEEPS;
 	assert_int_equal(prep_under_fire(s, &a), 1);
 	assert_int_equal(uring_mirror_reap(s->m, &done, NULL), 1);
 	assert_true(uring_mirror_cached(s->w, (unsigned long)s->at));
@@ -296,15 +252,13 @@ static void say_arrived(struct scene *s)
 	sem_post(&reader_arrived);
 }
 
-/* The first try found it open; the second one sleeps. */
-static int begin_saying_so(struct uring_window *w, unsigned long *seq,
-			   const struct timespec *deadline)
+/* This try found it open; the one that follows sleeps. */
+static void try_and_say_so(struct scene *s)
 {
 	static const struct timespec never_sleep = {0, 0};
 
-	if (hmmu_read_begin(&w->sub, seq, &never_sleep) == -ETIMEDOUT)
+	if (hmmu_mirror_settle(s->w->table, &never_sleep) == -ETIMEDOUT)
 		sem_post(&reader_arrived);
-	return uring_coherence_hmmu.begin(w, seq, deadline);
 }
 
 static void *read_thread(void *arg)
@@ -325,7 +279,7 @@ static int read_inside(struct scene *s, bool wait_for_pin)
 	if (wait_for_pin)
 		door.pinned = say_arrived;
 	else
-		door.begin = begin_saying_so;
+		door.settles = try_and_say_so;
 	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, s->mm, (unsigned long)s->at,
 				(unsigned long)s->at + PAGE);
 	assert_int_equal(mmu_notifier_invalidate_range_start(&range), 0);
@@ -355,9 +309,7 @@ static void meeting_3_without_wait_is_stale(void **state)
 {
 	struct scene *s = *state;
 
-	door.begin = begin_without_wait;
-	door.retry = never_retry;
-	door.ok = always_ok;
+	hmmu_planted = HMMU_PLANT_NO_WAIT;
 	assert_int_equal(read_inside(s, true), 'A');
 	assert_int_equal(s->at[0], 'B');
 	assert_int_equal(test_read(s->m, s->w, s->at), 'A');

@@ -91,6 +91,67 @@ static void fewer_slots_than_pages(void **state)
 	munmap(at, 8 * PAGE);
 }
 
+/* One table for each window, one set of slots for all of them. */
+static void windows_share_the_slots(void **state)
+{
+	struct mm_struct *mm = test_mm();
+	struct uring_mirror *m = test_mirror(mm, NULL, 2, 4);
+	unsigned char *at = test_pages(4, 'a');
+	struct uring_window *w[2];
+
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(uring_mirror_watch(m, (unsigned long)at + 2 * i * PAGE,
+						    2 * PAGE, &w[i]),
+				 0);
+	assert_int_equal(test_read(m, w[0], at), 'a');
+	assert_int_equal(test_read(m, w[0], at + PAGE), 'b');
+	assert_int_equal(test_read(m, w[1], at + 2 * PAGE), 'c'); /* in the place of a */
+	assert_false(uring_mirror_cached(w[0], (unsigned long)at));
+	assert_int_equal(test_stats(m).evicted, 1);
+	/* A change in one: the other's slots stay. */
+	test_remap(mm, at, 2, 'K');
+	assert_true(uring_mirror_cached(w[1], (unsigned long)at + 2 * PAGE));
+	assert_int_equal(test_read(m, w[0], at + PAGE), 'L');
+	assert_int_equal(uring_mirror_unwatch(w[0]), 0);
+	assert_int_equal(test_read(m, w[1], at + 2 * PAGE), 'c');
+	assert_int_equal(test_stats(m).hits, 1);
+	test_settle(m, 1);
+	uring_mirror_close(m);
+	hmmu_mm_close(mm);
+	munmap(at, 4 * PAGE);
+}
+
+/* A slot for four pages: hit in any of them it goes. */
+static void blocks_of_several_pages(void **state)
+{
+	struct uring_mirror_options options = {.size = sizeof(options), .block = 4 * PAGE};
+	struct mm_struct *mm = test_mm();
+	unsigned char *all = test_pages(12, 'a'), *at;
+	struct uring_mirror *m;
+	struct uring_window *w;
+
+	at = (unsigned char *)(((unsigned long)all + 4 * PAGE - 1) & -(4 * PAGE));
+	for (int i = 0; i < 8; i++)
+		at[i * PAGE] = (unsigned char)('a' + i);
+	assert_int_equal(uring_mirror_open(&m, mm, &options), 0);
+	assert_int_equal(uring_mirror_watch(m, (unsigned long)at + PAGE, 4 * PAGE, &w),
+			 -EINVAL);
+	assert_int_equal(uring_mirror_watch(m, (unsigned long)at, 8 * PAGE, &w), 0);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(test_read(m, w, at + i * PAGE), 'a' + i);
+	assert_int_equal(test_stats(m).pins, 2);
+	test_remap(mm, at + 2 * PAGE, 1, 'N');
+	assert_false(uring_mirror_cached(w, (unsigned long)at));
+	assert_true(uring_mirror_cached(w, (unsigned long)at + 5 * PAGE));
+	assert_int_equal(test_read(m, w, at + 2 * PAGE), 'N');
+	assert_int_equal(test_read(m, w, at + 3 * PAGE), 'd');
+	assert_int_equal(test_read(m, w, at + 7 * PAGE), 'h');
+	assert_int_equal(test_stats(m).pins, 3);
+	uring_mirror_close(m);
+	hmmu_mm_close(mm);
+	munmap(all, 12 * PAGE);
+}
+
 static void bad_options(void **state)
 {
 	struct mm_struct *mm = test_mm();
@@ -219,6 +280,8 @@ int main(void)
 		cmocka_unit_test(reads_and_writes),
 		cmocka_unit_test(invalidation_drops_exactly_its_pages),
 		cmocka_unit_test(fewer_slots_than_pages),
+		cmocka_unit_test(windows_share_the_slots),
+		cmocka_unit_test(blocks_of_several_pages),
 		cmocka_unit_test(bad_options),
 		cmocka_unit_test(bad_windows_and_accesses),
 		cmocka_unit_test(watched_while_open),

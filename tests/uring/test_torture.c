@@ -200,6 +200,7 @@ static void bad_options(void **state)
 		{"torture --ops munmap,frob", "frob"},
 		{"torture --ops munmap,", "--ops"},
 		{"torture --memory disk", "disk"},
+		{"torture --disturb rain", "rain"},
 		{"torture -x", "-x"},
 	};
 
@@ -285,10 +286,14 @@ static void all_cells_explicit(void **state)
 	run_until_passed("--source explicit");
 }
 
-/* Where hooks do not work (the command says so) there is nothing to test. */
-static bool hooks_work(void)
+/* Where a source does not work (the command says so) there is nothing to test. */
+static bool works(const char *source)
 {
-	run(hmmu, "torture --source hooks --seconds 0.1 --ops map-fixed --memory anon");
+	char line[200];
+
+	snprintf(line, sizeof(line),
+		 "torture --source %s --seconds 0.1 --ops map-fixed --memory anon", source);
+	run(hmmu, line);
 	return !strstr(r.err, "does not work here");
 }
 
@@ -301,10 +306,45 @@ static bool hooks_work(void)
 
 static void all_cells_hooks(void **state)
 {
-	if (!hooks_work())
+	if (!works("hooks"))
 		skip();
 	run_until_passed("--source hooks" HOOKED_OPS);
 	run_until_passed("--source best --threads 4" HOOKED_OPS);
+}
+
+/* Half of the changes are raw system calls, which hooks do not see. */
+static void all_cells_raw_too(void **state)
+{
+	static const char *const sources[] = {"userfaultfd", "both", "seccomp"};
+	char line[200];
+
+	for (int i = 0; i < 3; i++) {
+		if (!works(sources[i]))
+			continue;
+		snprintf(line, sizeof(line), "--source %s --callers mixed" HOOKED_OPS,
+			 sources[i]);
+		run_until_passed(line);
+		assert_true(cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(r.json, "raw")));
+	}
+}
+
+/* What hooks do not claim they do not do: with raw calls they have to be seen stale. */
+static void raw_is_stale_under_hooks(void **state)
+{
+	if (!works("hooks"))
+		skip();
+	for (double seconds = 0.5; seconds <= LONGEST; seconds *= 2) {
+		char line[200];
+
+		snprintf(line, sizeof(line),
+			 "torture --json --source hooks --callers raw --seconds %g "
+			 "--ops map-fixed --memory anon",
+			 seconds);
+		run_json(hmmu, line);
+		if (!strcmp(outcome(), "stale"))
+			return;
+	}
+	fail_msg("raw changes past the hooks never showed");
 }
 
 static void table_and_replay(void **state)
@@ -320,6 +360,12 @@ static void table_and_replay(void **state)
 	assert_non_null(strstr(r.err, "--seed 42"));
 	assert_non_null(strstr(r.err, "--ops fork"));
 	assert_null(strstr(r.err, "--memory"));
+	assert_null(strstr(r.err, "--disturb"));
+	run(hmmu, "torture --source explicit --seconds 0.3 --ops fork --disturb signals,forks "
+		  "--json");
+	assert_null(strstr(r.out, "\"signals\":\t0,"));
+	assert_null(strstr(r.out, "\"forks\":\t0,"));
+	assert_non_null(strstr(r.err, "--disturb signals,forks"));
 	/* A seed that was not given is chosen and printed. */
 	run(hmmu, "torture --source explicit --seconds 0.1 --ops fork");
 	assert_int_equal(sscanf(r.out, "seed %63[0-9]", first), 1);
@@ -354,6 +400,100 @@ static void plants(void **state)
 	one_plant("CALLBACK_SKIPPED");
 }
 
+/* ---- --cache */
+
+static const cJSON *cache_counts(void)
+{
+	const cJSON *counts = cJSON_GetObjectItemCaseSensitive(r.json, "cache");
+
+	assert_true(cJSON_IsObject(counts));
+	return counts;
+}
+
+static void caches_explicit(void **state)
+{
+	run_until_passed("--cache --source explicit");
+	assert_true(number(cache_counts(), "put_elsewhere") > 0);
+	assert_true(number(cache_counts(), "granted") == 0);
+	assert_true(number(cache_counts(), "children_stale") == 0);
+}
+
+static void caches_hooks(void **state)
+{
+	if (!works("hooks"))
+		skip();
+	run_until_passed("--cache --source hooks" HOOKED_OPS);
+	assert_true(number(cache_counts(), "granted") == 0);
+	/* One getter: what it leaves for another is its own. */
+	run_until_passed("--cache --source hooks --threads 1 --memory anon" HOOKED_OPS);
+}
+
+static void caches_raw_too(void **state)
+{
+	static const char *const sources[] = {"userfaultfd", "both", "seccomp"};
+	char line[200];
+
+	for (int i = 0; i < 3; i++) {
+		if (!works(sources[i]))
+			continue;
+		snprintf(line, sizeof(line), "--cache --source %s --callers mixed" HOOKED_OPS,
+			 sources[i]);
+		run_until_passed(line);
+	}
+}
+
+/* Evictions, unions, children, read-only pages: each comes about, given time. */
+static void caches_mix(void **state)
+{
+	for (double seconds = 0.5; seconds <= LONGEST; seconds *= 2) {
+		const cJSON *limited, *plain;
+		char line[200];
+
+		snprintf(line, sizeof(line),
+			 "torture --json --cache --source explicit --seconds %g "
+			 "--ops munmap,map-fixed,dontneed --memory anon",
+			 seconds);
+		run_json(hmmu, line);
+		assert_true(number(column("hmmu"), "stale") == 0);
+		plain = cJSON_GetArrayItem(
+			cJSON_GetObjectItemCaseSensitive(cache_counts(), "library"), 0);
+		limited = cJSON_GetArrayItem(
+			cJSON_GetObjectItemCaseSensitive(cache_counts(), "library"), 1);
+		if (number(limited, "evicted") > 0 && number(plain, "merged") > 0 &&
+		    number(plain, "invalidated") > 0 && number(limited, "once") > 0 &&
+		    number(cache_counts(), "read_only") > 0 &&
+		    number(cache_counts(), "children") > 0 && !r.status)
+			return;
+	}
+	fail_msg("something of the mix never came about: %s", r.out);
+}
+
+static void one_cache_plant(const char *bug)
+{
+	char line[300];
+
+	for (double seconds = 0.5; seconds <= LONGEST; seconds *= 2) {
+		snprintf(line, sizeof(line),
+			 "%s --json --cache --source explicit --seconds %g "
+			 "--ops map-fixed,dontneed,mremap-fixed --memory anon,file",
+			 bug, seconds);
+		run_json(planted, line);
+		if (!strcmp(outcome(), "stale")) {
+			assert_non_null(strstr(r.err, "FAILED"));
+			return;
+		}
+	}
+	fail_msg("the bug %s survived", bug);
+}
+
+static void cache_plants(void **state)
+{
+	one_cache_plant("RC_NO_RETRY");
+	one_cache_plant("RC_NO_RECHECK");
+	one_cache_plant("NO_WAIT");
+	one_cache_plant("CALLBACK_SKIPPED");
+}
+
 static int run_part(const char *part)
 {
 	const struct CMUnitTest options[] = {
@@ -368,8 +508,17 @@ static int run_part(const char *part)
 	const struct CMUnitTest runs[] = {
 		cmocka_unit_test(all_cells_explicit),
 		cmocka_unit_test(all_cells_hooks),
+		cmocka_unit_test(all_cells_raw_too),
+		cmocka_unit_test(raw_is_stale_under_hooks),
 	};
 	const struct CMUnitTest bugs[] = {cmocka_unit_test(plants)};
+	const struct CMUnitTest caches[] = {
+		cmocka_unit_test(caches_explicit),
+		cmocka_unit_test(caches_hooks),
+		cmocka_unit_test(caches_raw_too),
+		cmocka_unit_test(caches_mix),
+	};
+	const struct CMUnitTest cache_bugs[] = {cmocka_unit_test(cache_plants)};
 
 	if (!strcmp(part, "options"))
 		return cmocka_run_group_tests_name("torture options", options, NULL, NULL);
@@ -379,6 +528,11 @@ static int run_part(const char *part)
 		return cmocka_run_group_tests_name("torture cells", cells, NULL, NULL);
 	if (!strcmp(part, "runs"))
 		return cmocka_run_group_tests_name("torture runs", runs, NULL, NULL);
+	if (!strcmp(part, "caches"))
+		return cmocka_run_group_tests_name("torture caches", caches, NULL, NULL);
+	if (!strcmp(part, "cache-plants"))
+		return cmocka_run_group_tests_name("torture cache plants", cache_bugs, NULL,
+						   NULL);
 	return cmocka_run_group_tests_name("torture plants", bugs, NULL, NULL);
 }
 

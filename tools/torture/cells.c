@@ -25,6 +25,7 @@ const char *const op_names[NR_OPS] = {
 	"munmap",    "map-fixed", "mremap", "mremap-fixed", "dontneed",
 	"madv-free", "remove",	  "brk",    "fork",	    "free",
 };
+const char *const disturb_names[NR_DISTURB] = {"signals", "forks"};
 const char *const memory_names[NR_MEMORIES] = {"anon", "shared", "memfd", "file"};
 const char *const column_names[NR_COLUMNS] = {"unprotected", "start-only", "hmmu"};
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * change.c - the changes. Plain libc calls; with the explicit source each is put
- * between start and end here, with the hooks nobody does but the library.
+ * change.c - the changes. Plain libc calls, or bare system calls where the source claims
+ * those too; with the explicit source each is put between start and end here, otherwise
+ * nobody does but the library.
  *
  * Each returns NULL, or what went wrong. Whoever takes an address away for a moment,
  * or has the kernel choose one meanwhile, holds t->hole: another mutator's mapping
@@ -25,6 +26,7 @@ struct extent {
 	size_t length;
 	unsigned int first, pages, version;
 	unsigned char *staged; /* mremap-fixed: what is to be moved over it */
+	bool raw;	       /* not through libc */
 };
 
 /* Gives the address back to the region. By hint: what replaces nothing is no change
@@ -32,13 +34,13 @@ struct extent {
 static const char *map_again(struct region *r, const struct extent *x)
 {
 	for (int i = 0; i < TRIES; i++) {
-		void *got = region_map(r, x->at, 0, x->first, x->pages, x->version);
+		void *got = region_map(r, x->at, 0, x->first, x->pages, x->version, x->raw);
 
 		if (got == x->at)
 			return NULL;
 		if (got == MAP_FAILED)
 			return "mmap of the same address";
-		munmap(got, x->length);
+		call_munmap(x->raw, got, x->length);
 		usleep(100);
 	}
 	errno = EEXIST;
@@ -47,12 +49,12 @@ static const char *map_again(struct region *r, const struct extent *x)
 
 static const char *do_munmap(struct region *r, const struct extent *x)
 {
-	return munmap(x->at, x->length) ? "munmap" : map_again(r, x);
+	return call_munmap(x->raw, x->at, x->length) ? "munmap" : map_again(r, x);
 }
 
 static const char *do_map_fixed(struct region *r, const struct extent *x)
 {
-	void *got = region_map(r, x->at, MAP_FIXED, x->first, x->pages, x->version);
+	void *got = region_map(r, x->at, MAP_FIXED, x->first, x->pages, x->version, x->raw);
 
 	return got == MAP_FAILED ? "mmap(MAP_FIXED)" : NULL;
 }
@@ -60,7 +62,7 @@ static const char *do_map_fixed(struct region *r, const struct extent *x)
 static const char *do_mremap(struct region *r, const struct extent *x)
 {
 	size_t longer = x->length + (size_t)sysconf(_SC_PAGESIZE);
-	void *moved = mremap(x->at, x->length, longer, MREMAP_MAYMOVE);
+	void *moved = call_mremap(x->raw, x->at, x->length, longer, MREMAP_MAYMOVE, NULL);
 
 	if (moved == MAP_FAILED)
 		return "mremap";
@@ -68,21 +70,21 @@ static const char *do_mremap(struct region *r, const struct extent *x)
 		errno = EEXIST;
 		return "mremap did not move";
 	}
-	munmap(moved, longer);
+	call_munmap(x->raw, moved, longer);
 	return map_again(r, x);
 }
 
 static const char *do_mremap_fixed(struct region *r, const struct extent *x)
 {
-	void *got =
-		mremap(x->staged, x->length, x->length, MREMAP_MAYMOVE | MREMAP_FIXED, x->at);
+	void *got = call_mremap(x->raw, x->staged, x->length, x->length,
+				MREMAP_MAYMOVE | MREMAP_FIXED, x->at);
 
 	return got == MAP_FAILED ? "mremap(MREMAP_FIXED)" : NULL;
 }
 
 static const char *do_advise(const struct extent *x, int advice, const char *name)
 {
-	return madvise(x->at, x->length, advice) ? name : NULL;
+	return call_madvise(x->raw, x->at, x->length, advice) ? name : NULL;
 }
 
 static const char *do_brk(struct region *r, const struct extent *x)
@@ -93,7 +95,7 @@ static const char *do_brk(struct region *r, const struct extent *x)
 		r->dead = true; /* somebody else moved the break: hands off */
 		return NULL;
 	}
-	return brk(x->at) || brk(end) ? "brk" : NULL;
+	return call_brk(x->raw, x->at) || call_brk(x->raw, end) ? "brk" : NULL;
 }
 
 static const char *do_fork(void)
@@ -222,7 +224,7 @@ static const char *stage(struct torture *t, struct region *r, struct extent *x)
 {
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
 
-	x->staged = region_map(r, NULL, 0, x->first, x->pages, x->version);
+	x->staged = region_map(r, NULL, 0, x->first, x->pages, x->version, x->raw);
 	if (x->staged == MAP_FAILED)
 		return "mmap";
 	for (unsigned int p = x->first; p < x->first + x->pages; p++)
@@ -272,7 +274,8 @@ static const char *change_locked(struct torture *t, struct region *r, struct ext
 	return NULL;
 }
 
-void change(struct torture *t, struct region *r, unsigned int first, unsigned int pages)
+void change(struct torture *t, struct region *r, unsigned int first, unsigned int pages,
+	    bool raw)
 {
 	size_t size = (size_t)sysconf(_SC_PAGESIZE);
 	struct extent x = {
@@ -280,6 +283,7 @@ void change(struct torture *t, struct region *r, unsigned int first, unsigned in
 		.length = pages * size,
 		.first = first,
 		.pages = pages,
+		.raw = raw,
 	};
 	bool hole = makes_a_hole(r->op);
 	const char *wrong;

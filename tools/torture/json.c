@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* json.c - --json: the same figures as one object, by cJSON. */
-#include "torture.h"
+#include "cache.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -65,6 +65,45 @@ static bool add_cell(const struct torture *t, cJSON *array, enum op op, enum mem
 	return stale && changes;
 }
 
+static bool add_library_cache(cJSON *array, const struct hmmu_regcache_stats *s)
+{
+	cJSON *object = cJSON_CreateObject();
+
+	if (!object || !cJSON_AddItemToArray(array, object))
+		return false;
+	return number(object, "hits", s->hits) && number(object, "misses", s->misses) &&
+	       number(object, "retries", s->retries) && number(object, "merged", s->merged) &&
+	       number(object, "replaced", s->replaced) &&
+	       number(object, "invalidated", s->invalidated) &&
+	       number(object, "evicted", s->evicted) && number(object, "once", s->once);
+}
+
+static bool add_cache(cJSON *root, const struct torture *t)
+{
+	const struct cache_torture *c = t->cache;
+	cJSON *object, *array;
+	struct cache_counts n;
+
+	if (!c)
+		return true;
+	object = cJSON_AddObjectToObject(root, "cache");
+	array = object ? cJSON_AddArrayToObject(object, "library") : NULL;
+	for (unsigned int i = 0; array && i < NR_CACHES; i++)
+		if (!add_library_cache(array, &c->stats[i]))
+			return false;
+	cache_counts_sum(t, COL_HMMU, &n);
+	return array && number(object, "nonblocking", n.nonblock) &&
+	       number(object, "put_elsewhere", n.elsewhere) &&
+	       number(object, "no_room", n.no_room) &&
+	       number(object, "read_only", n.read_only) &&
+	       number(object, "granted", n.granted) &&
+	       number(object, "protections", atomic_load(&c->protections)) &&
+	       number(object, "shrink_calls", atomic_load(&c->shrinks)) &&
+	       number(object, "children", atomic_load(&c->children)) &&
+	       number(object, "children_skipped", atomic_load(&c->children_skipped)) &&
+	       number(object, "children_stale", atomic_load(&c->children_stale));
+}
+
 static bool build(cJSON *root, const struct torture *t, const struct total *total,
 		  enum outcome outcome, const char *why)
 {
@@ -76,8 +115,11 @@ static bool build(cJSON *root, const struct torture *t, const struct total *tota
 	       cJSON_AddStringToObject(root, "outcome", names[outcome]) &&
 	       cJSON_AddStringToObject(root, "why", why) &&
 	       cJSON_AddStringToObject(root, "source", source_name(t)) &&
+	       cJSON_AddBoolToObject(root, "raw", t->options.callers != CALLERS_LIBC) &&
 	       number(root, "threads", t->nr_devices) &&
-	       number(root, "mutators", t->nr_mutators);
+	       number(root, "mutators", t->nr_mutators) &&
+	       number(root, "signals", t->signals) && number(root, "forks", t->forks);
+	good = good && add_cache(root, t);
 	columns = cJSON_AddArrayToObject(root, "columns");
 	array = cJSON_AddArrayToObject(root, "cells");
 	good = good && columns && array;

@@ -166,7 +166,7 @@ void meet_declined(struct device *d)
 	atomic_store(&d->lure, 0);
 }
 
-/* hmmu: about to begin, which may sleep until the end; and back from it. */
+/* hmmu: about to settle, which may sleep until the end; and back from it. */
 void meet_begin(struct uring_window *w)
 {
 	struct device *d = w->user;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* mutator.c - a thread that changes memory. The regions are dealt out: each has one
  * mutator for ever, which alone writes its pub and stores into it. */
-#include "torture.h"
+#include "cache.h"
 
 /* fork costs as much as a hundred others, and a hooked one invalidates everything. */
 static bool skip(struct mutator *m, const struct region *r)
@@ -67,21 +67,42 @@ static struct region *poorest_region(struct mutator *m)
 	return best;
 }
 
+static bool past_libc(struct mutator *m)
+{
+	switch (m->t->options.callers) {
+	case CALLERS_RAW:
+		return true;
+	case CALLERS_MIXED:
+		return torture_random(&m->rng) % 2;
+	default:
+		return false;
+	}
+}
+
 static void change_one(struct mutator *m)
 {
 	enum kind kind = choose_kind(m);
-	struct region *r = kind == PLAIN ? any_region(m) : poorest_region(m);
 	unsigned int first, pages;
+	struct region *r;
 	bool met = false;
 
-	if (skip(m, r))
+	if (cache_mutate(m))
 		return;
-	choose(m, r, &first, &pages);
+	if (m->t->replay) {
+		r = replay_next(m, &first, &pages);
+		if (!r || r->dead)
+			return;
+	} else {
+		r = kind == PLAIN ? any_region(m) : poorest_region(m);
+		if (skip(m, r))
+			return;
+		choose(m, r, &first, &pages);
+	}
 	if (kind == LURED)
 		met = meet_lure(m, r, first + (unsigned int)(torture_random(&m->rng) % pages));
 	if (kind == HELD)
 		meet_want_hold(m, r, first, pages);
-	change(m->t, r, first, pages);
+	change(m->t, r, first, pages, past_libc(m));
 	if (kind == HELD)
 		met = meet_over(m);
 	r->changes[m->column] += !r->dead;

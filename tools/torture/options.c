@@ -27,11 +27,18 @@ static const char usage[] =
 	"  --seconds N    all told; 15\n"
 	"  --threads N    device threads, 1 to 64; 2\n"
 	"  --seed N       choices of the threads; random, and printed\n"
-	"  --source NAME  who tells of changes: best, hooks (plain libc calls), explicit\n"
-	"                 (the mutators call start and end themselves); best\n"
+	"  --source NAME  who tells of changes: best, hooks, userfaultfd, both (of these),\n"
+	"                 seccomp, explicit (the mutators call start and end); best\n"
+	"  --callers WHO  makes the changes: libc (its functions), raw (bare system calls),\n"
+	"                 mixed; what the source claims to see\n"
 	"  --ops LIST     of: munmap map-fixed mremap mremap-fixed dontneed madv-free\n"
 	"                 remove brk fork free; comma separated; all\n"
 	"  --memory LIST  of: anon shared memfd file; all\n"
+	"  --disturb LIST of: signals (to every thread, no call restarts) forks; none\n"
+	"  --cache        registration caches instead of mirrors: the library's, and two "
+	"naive\n"
+	"                 ones; also pages made read-only, evictions, forked children\n"
+	"  --replay FILE  make the changes of a recording (hmmu watch --record), in its order\n"
 	"  --json         one JSON object on standard output instead of the table\n"
 	"  --help         this\n"
 	"\n"
@@ -70,15 +77,38 @@ static int parse_seconds(const char *text, double *value)
 
 static int parse_source(struct options *o, const char *text)
 {
-	o->explicit_source = false;
-	if (!strcmp(text, "best"))
-		o->source = HMMU_SOURCE_BEST;
-	else if (!strcmp(text, "hooks"))
-		o->source = HMMU_SOURCE_HOOKS;
-	else if (!strcmp(text, "explicit"))
-		o->source = HMMU_SOURCE_EXPLICIT, o->explicit_source = true;
+	static const struct {
+		const char *name;
+		unsigned int source;
+	} known[] = {
+		{"best", HMMU_SOURCE_BEST},
+		{"hooks", HMMU_SOURCE_HOOKS},
+		{"userfaultfd", HMMU_SOURCE_USERFAULTFD},
+		{"both", HMMU_SOURCE_HOOKS | HMMU_SOURCE_USERFAULTFD},
+		{"seccomp", HMMU_SOURCE_SECCOMP},
+		{"explicit", HMMU_SOURCE_EXPLICIT},
+	};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (strcmp(text, known[i].name) != 0)
+			continue;
+		o->source = known[i].source;
+		o->explicit_source = o->source == HMMU_SOURCE_EXPLICIT;
+		return 0;
+	}
+	return bad("source", "unknown source", text);
+}
+
+static int parse_callers(struct options *o, const char *text)
+{
+	if (!strcmp(text, "libc"))
+		o->callers = CALLERS_LIBC;
+	else if (!strcmp(text, "raw"))
+		o->callers = CALLERS_RAW;
+	else if (!strcmp(text, "mixed"))
+		o->callers = CALLERS_MIXED;
 	else
-		return bad("source", "unknown source", text);
+		return bad("callers", "not libc, raw or mixed:", text);
 	return 0;
 }
 
@@ -122,10 +152,20 @@ static int parse_one(struct options *o, int which, const char *value)
 		return parse_number("seed", value, 0, MAX_SEED, &o->seed);
 	case 'o':
 		return parse_source(o, value);
+	case 'c':
+		return parse_callers(o, value);
 	case 'p':
 		return parse_list("ops", value, op_names, NR_OPS, o->ops);
+	case 'r':
+		o->replay = value;
+		return 0;
+	case 'd':
+		return parse_list("disturb", value, disturb_names, NR_DISTURB, o->disturb);
 	case 'm':
 		return parse_list("memory", value, memory_names, NR_MEMORIES, o->memories);
+	case 'C':
+		o->cache = true;
+		return 0;
 	default:
 		o->json = true;
 		return 0;
@@ -160,8 +200,12 @@ int options_parse(struct options *o, int argc, char **argv, int *status)
 		{"threads", required_argument, NULL, 't'},
 		{"seed", required_argument, NULL, 'e'},
 		{"source", required_argument, NULL, 'o'},
+		{"callers", required_argument, NULL, 'c'},
 		{"ops", required_argument, NULL, 'p'},
 		{"memory", required_argument, NULL, 'm'},
+		{"disturb", required_argument, NULL, 'd'},
+		{"replay", required_argument, NULL, 'r'},
+		{"cache", no_argument, NULL, 'C'},
 		{"json", no_argument, NULL, 'j'},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},

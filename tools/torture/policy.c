@@ -3,168 +3,168 @@
  * policy.c - the three columns: what a mirror believes about coherence.
  *
  * hmmu is the driver's own answer with two places to meet a mutator added. The other
- * two are planted bugs, kept out of the driver:
+ * two are planted bugs, kept out of the driver and of the library: their tables are mirrors of
+ * an address space that nobody tells anything (t->deaf), so that the reader's loop finds
+ * nothing to wait for and nothing that has moved.
  *
  *   unprotected  subscribes to nothing; a slot once filled is used for ever.
- *   start-only	  subscribes, and drops what is invalidated; but its sequence moves at
- *		  start alone and nobody waits for an end. It is what HMM did before
- *		  Linux 5.5 had mmu_interval_notifier.
+ *   start-only	  subscribes, and drops what is invalidated, which a reader that has pinned
+ *		  and not yet installed notices (hmmu_mirror_drop()); but it knows starts
+ *		  alone and nobody waits for an end. It is what HMM did before Linux 5.5
+ *		  had mmu_interval_notifier.
  */
 #include "torture.h"
 
 #include <stddef.h>
 
+static struct torture *torture_of(struct uring_window *w)
+{
+	return ((struct device *)w->user)->t;
+}
+
+/* Pinned, not installed yet. */
+static int fault_and_meet(void *context, unsigned long start, unsigned long npages,
+			  unsigned int flags, unsigned long *entries)
+{
+	int ret = uring_table_ops.fault(context, start, npages, flags, entries);
+
+	meet_pinned(context, start);
+	return ret;
+}
+
+static int watch_deaf(struct uring_window *w)
+{
+	struct hmmu_mirror_ops ops = uring_table_ops;
+
+	ops.fault = fault_and_meet;
+	return table_open(w, torture_of(w)->deaf, &ops);
+}
+
+static void unwatch(struct uring_window *w)
+{
+	hmmu_mirror_close(w->table);
+}
+
+/* ---- start-only */
+
 static struct uring_window *window_of(struct mmu_interval_notifier *sub)
 {
-	return (struct uring_window *)((char *)sub - offsetof(struct uring_window, sub));
+	return (struct uring_window *)((char *)sub - offsetof(struct uring_window, own));
 }
-
-/* ---- unprotected */
-
-static int hear_nothing(struct uring_window *w)
-{
-	return 0;
-}
-
-static void forget_nothing(struct uring_window *w)
-{
-}
-
-static int begin_always(struct uring_window *w, unsigned long *seq,
-			const struct timespec *deadline)
-{
-	*seq = 0;
-	return 0;
-}
-
-static bool never_retry(struct uring_window *w, unsigned long seq)
-{
-	return false;
-}
-
-static bool always_ok(struct uring_window *w, unsigned long seq)
-{
-	return true;
-}
-
-static const struct uring_coherence unprotected = {
-	.name = "unprotected",
-	.insert = hear_nothing,
-	.remove = forget_nothing,
-	.begin = begin_always,
-	.pinned = meet_pinned,
-	.retry = never_retry,
-	.ok = always_ok,
-};
-
-/* ---- start-only. window->word counts the starts; it moves before the zap. */
 
 static bool start_only_invalidate(struct mmu_interval_notifier *sub,
 				  const struct mmu_notifier_range *range, unsigned long cur_seq)
 {
 	struct uring_window *w = window_of(sub);
 
-	atomic_fetch_add(&w->word, 1);
-	if (!shadow_invalidate(w, range, cur_seq))
+	if (!mmu_notifier_range_blockable(range))
 		return false;
+	mmu_interval_set_seq(sub, cur_seq);
+	hmmu_mirror_drop(w->table, range->start, range->end);
 	meet_hold(w);
 	return true;
 }
 
-static const struct mmu_interval_notifier_ops start_only_ops = {
-	.invalidate = start_only_invalidate,
-};
-
-static int start_only_insert(struct uring_window *w)
+static int start_only_watch(struct uring_window *w)
 {
-	w->subscribed = true;
-	return mmu_interval_notifier_insert(&w->sub, w->mirror->mm, w->start, w->length,
-					    &start_only_ops);
+	static const struct mmu_interval_notifier_ops ops = {
+		.invalidate = start_only_invalidate,
+	};
+	int ret = watch_deaf(w);
+
+	if (ret)
+		return ret;
+	ret = mmu_interval_notifier_insert(&w->own, w->mirror->mm, w->start, w->length, &ops);
+	if (ret)
+		hmmu_mirror_close(w->table);
+	return ret;
 }
 
-static int start_only_begin(struct uring_window *w, unsigned long *seq,
-			    const struct timespec *deadline)
+static void start_only_unwatch(struct uring_window *w)
 {
-	*seq = atomic_load(&w->word); /* the bug: no wait for an end */
-	return 0;
+	mmu_interval_notifier_remove(&w->own);
+	hmmu_mirror_close(w->table);
 }
-
-static bool start_only_retry(struct uring_window *w, unsigned long seq)
-{
-	return atomic_load(&w->word) != seq;
-}
-
-static bool start_only_ok(struct uring_window *w, unsigned long seq)
-{
-	return atomic_load(&w->word) == seq;
-}
-
-static void remove_sub(struct uring_window *w)
-{
-	mmu_interval_notifier_remove(&w->sub);
-}
-
-static const struct uring_coherence start_only = {
-	.name = "start-only",
-	.insert = start_only_insert,
-	.remove = remove_sub,
-	.begin = start_only_begin,
-	.pinned = meet_pinned,
-	.retry = start_only_retry,
-	.ok = start_only_ok,
-};
 
 /* ---- hmmu: everything that matters is the driver's. */
 
-static bool hmmu_invalidate(struct mmu_interval_notifier *sub,
-			    const struct mmu_notifier_range *range, unsigned long cur_seq)
-{
-	struct uring_window *w = window_of(sub);
+/* This thread is in a callback of that window. */
+static __thread struct uring_window *called;
 
-	if (!shadow_invalidate(w, range, cur_seq))
-		return false;
-	meet_hold(w);
-	return true;
+static void note_callback(void *context, unsigned long start, unsigned long end,
+			  enum mmu_notifier_event event)
+{
+	uring_table_ops.invalidate(context, start, end, event);
+	/* Not what the device drops itself. */
+	if (event != MMU_NOTIFY_EXCLUSIVE && event != MMU_NOTIFY_RELEASE)
+		called = context;
 }
 
-static const struct mmu_interval_notifier_ops hmmu_ops = {.invalidate = hmmu_invalidate};
-
-static int hmmu_insert(struct uring_window *w)
+/* In a callback: everything is done, and unlocked. */
+static void unlock_and_hold(void *context)
 {
-	w->subscribed = true;
-	return mmu_interval_notifier_insert(&w->sub, w->mirror->mm, w->start, w->length,
-					    &hmmu_ops);
+	struct uring_window *w = called;
+
+	called = NULL;
+	uring_table_ops.unlock(context);
+	if (w)
+		meet_hold(w);
 }
 
-static int hmmu_begin(struct uring_window *w, unsigned long *seq,
-		      const struct timespec *deadline)
+static int hmmu_watch(struct uring_window *w)
+{
+	struct hmmu_mirror_ops ops = uring_table_ops;
+
+	ops.fault = fault_and_meet;
+	ops.invalidate = note_callback;
+	ops.unlock = unlock_and_hold;
+	return table_open(w, w->mirror->mm, &ops);
+}
+
+static int hmmu_settle(struct uring_window *w, const struct timespec *deadline)
 {
 	int ret;
 
 	meet_begin(w);
-	ret = uring_coherence_hmmu.begin(w, seq, deadline);
+	ret = uring_coherence_hmmu.settle(w, deadline);
 	meet_begun(w);
 	return ret;
 }
 
-static bool hmmu_retry(struct uring_window *w, unsigned long seq)
+/* ---- */
+
+static int settle(struct uring_window *w, const struct timespec *deadline)
 {
-	return uring_coherence_hmmu.retry(w, seq);
+	return uring_coherence_hmmu.settle(w, deadline);
 }
 
-static bool hmmu_ok(struct uring_window *w, unsigned long seq)
+static bool good(const struct uring_access *a)
 {
-	return uring_coherence_hmmu.ok(w, seq);
+	return uring_coherence_hmmu.good(a);
 }
+
+static const struct uring_coherence unprotected = {
+	.name = "unprotected",
+	.watch = watch_deaf,
+	.unwatch = unwatch,
+	.settle = settle,
+	.good = good,
+};
+
+static const struct uring_coherence start_only = {
+	.name = "start-only",
+	.watch = start_only_watch,
+	.unwatch = start_only_unwatch,
+	.settle = settle,
+	.good = good,
+};
 
 static const struct uring_coherence hmmu = {
 	.name = "hmmu",
-	.insert = hmmu_insert,
-	.remove = remove_sub,
-	.begin = hmmu_begin,
-	.pinned = meet_pinned,
-	.retry = hmmu_retry,
-	.ok = hmmu_ok,
+	.watch = hmmu_watch,
+	.unwatch = unwatch,
+	.settle = hmmu_settle,
+	.good = good,
 };
 
 const struct uring_coherence *const policies[NR_COLUMNS] = {

@@ -29,22 +29,24 @@ static size_t page_size(void)
 
 /* Maps @pages pages of the region's memory, from its page @page on. */
 void *region_map(struct region *r, void *at, int flags, unsigned int page, unsigned int pages,
-		 unsigned int version)
+		 unsigned int version, bool raw)
 {
 	const int prot = PROT_READ | PROT_WRITE;
 	size_t size = page_size();
 
 	switch (r->memory) {
 	case MEM_ANON:
-		return mmap(at, pages * size, prot, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+		return call_mmap(raw, at, pages * size, prot,
+				 MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
 	case MEM_SHARED:
-		return mmap(at, pages * size, prot, MAP_SHARED | MAP_ANONYMOUS | flags, -1, 0);
+		return call_mmap(raw, at, pages * size, prot,
+				 MAP_SHARED | MAP_ANONYMOUS | flags, -1, 0);
 	case MEM_MEMFD:
-		return mmap(at, pages * size, prot, MAP_SHARED | flags, r->fd,
-			    (off_t)((version * PAGES + page) * size));
+		return call_mmap(raw, at, pages * size, prot, MAP_SHARED | flags, r->fd,
+				 (off_t)((version * PAGES + page) * size));
 	default:
-		return mmap(at, pages * size, prot, MAP_PRIVATE | flags, r->fd,
-			    (off_t)(page * size));
+		return call_mmap(raw, at, pages * size, prot, MAP_PRIVATE | flags, r->fd,
+				 (off_t)(page * size));
 	}
 }
 
@@ -123,16 +125,25 @@ static int place_block(struct region *r)
 	return 0;
 }
 
-static int place_mapping(struct region *r)
+/*
+ * With --cache other threads than mutators map: the library, for its tables. What the kernel
+ * places goes as high as it fits, so a hole far below is nobody's.
+ */
+static void *low_address(const struct torture *t, const struct region *r)
+{
+	return t->options.cache ? (void *)((1ul << 40) + ((unsigned long)r->id << 20)) : NULL;
+}
+
+static int place_mapping(const struct torture *t, struct region *r)
 {
 	size_t size = page_size();
-	unsigned char *room = mmap(NULL, (PAGES + 2) * size, PROT_NONE,
+	unsigned char *room = mmap(low_address(t, r), (PAGES + 2) * size, PROT_NONE,
 				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (room == MAP_FAILED)
 		return -errno;
 	r->base = room + size;
-	if (region_map(r, r->base, MAP_FIXED, 0, PAGES, 0) == MAP_FAILED)
+	if (region_map(r, r->base, MAP_FIXED, 0, PAGES, 0, false) == MAP_FAILED)
 		return -errno;
 	return 0;
 }
@@ -149,7 +160,7 @@ static int region_open(struct torture *t, struct region *r)
 	else if (r->op == OP_FREE)
 		ret = place_block(r);
 	else
-		ret = place_mapping(r);
+		ret = place_mapping(t, r);
 	if (ret)
 		return ret;
 	for (unsigned int p = 0; p < PAGES; p++) {

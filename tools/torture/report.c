@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* report.c - the progress line, the table, the matrix. */
-#include "torture.h"
+#include "cache.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,22 +12,72 @@
 
 const char *source_name(const struct torture *t)
 {
-	if (t->options.explicit_source)
+	switch (t->options.source) {
+	case HMMU_SOURCE_EXPLICIT:
 		return "explicit";
-	return t->options.source == HMMU_SOURCE_HOOKS ? "hooks" : "best";
+	case HMMU_SOURCE_HOOKS:
+		return "hooks";
+	case HMMU_SOURCE_USERFAULTFD:
+		return "userfaultfd";
+	case HMMU_SOURCE_HOOKS | HMMU_SOURCE_USERFAULTFD:
+		return "both";
+	case HMMU_SOURCE_SECCOMP:
+		return "seccomp";
+	default:
+		return "best";
+	}
 }
 
-/* Who answers for munmap through libc: what "best" has come to. */
+/* How a munmap by @caller is told. */
+static struct hmmu_coverage munmap_by(const struct torture *t, enum hmmu_caller caller)
+{
+	struct hmmu_coverage found[HMMU_OP_NR * HMMU_CALLER_NR], none = {0};
+	int n = hmmu_mm_describe(t->mm, found, sizeof(found) / sizeof(found[0]));
+
+	for (int i = 0; i < n; i++)
+		if (found[i].operation == HMMU_OP_MUNMAP && found[i].caller == caller)
+			return found[i];
+	return none;
+}
+
+bool source_brackets(const struct torture *t)
+{
+	return t->options.explicit_source ||
+	       munmap_by(t, HMMU_CALLER_LIBC).exactness == HMMU_BRACKETED;
+}
+
+bool source_sees_raw(const struct torture *t)
+{
+	return t->options.explicit_source ||
+	       munmap_by(t, HMMU_CALLER_RAW).exactness != HMMU_UNWATCHED;
+}
+
+bool source_has_net(const struct torture *t)
+{
+	return munmap_by(t, HMMU_CALLER_RAW).source == HMMU_SOURCE_USERFAULTFD;
+}
+
+/* What "best" has come to. */
 static const char *source_found(const struct torture *t)
 {
-	struct hmmu_coverage cells_found[256];
-	int n = hmmu_mm_describe(t->mm, cells_found, 256);
+	bool hooks = munmap_by(t, HMMU_CALLER_LIBC).source == HMMU_SOURCE_HOOKS;
+	bool net = munmap_by(t, HMMU_CALLER_RAW).source == HMMU_SOURCE_USERFAULTFD;
 
-	for (int i = 0; i < n && i < 256; i++)
-		if (cells_found[i].operation == HMMU_OP_MUNMAP &&
-		    cells_found[i].caller == HMMU_CALLER_LIBC)
-			return cells_found[i].source & HMMU_SOURCE_HOOKS ? " (hooks)" : "";
-	return "";
+	if (hooks && net)
+		return " (hooks, userfaultfd)";
+	return hooks ? " (hooks)" : net ? " (userfaultfd)" : "";
+}
+
+static const char *callers_name(const struct torture *t)
+{
+	switch (t->options.callers) {
+	case CALLERS_RAW:
+		return "raw system calls";
+	case CALLERS_MIXED:
+		return "libc's and raw system calls";
+	default:
+		return "libc's calls";
+	}
 }
 
 /* Racy sums on purpose: they are only looked at. */
@@ -193,23 +243,30 @@ void report_table(const struct torture *t, const struct total total[NR_COLUMNS])
 {
 	char notes[8] = "";
 
-	printf("seed %" PRIu64 ", source %s%s, %u device threads, %u mutators\n\n",
+	printf("seed %" PRIu64 ", source %s%s\n%u device threads; mutators: %u, by %s\n\n",
 	       t->options.seed, source_name(t),
 	       t->options.source == HMMU_SOURCE_BEST ? source_found(t) : "", t->nr_devices,
-	       t->nr_mutators);
+	       t->nr_mutators, callers_name(t));
+	if (!source_brackets(t))
+		puts("start-only is not judged: this source is told of most changes "
+		     "afterwards\n");
 	columns(total);
 	matrix(t, notes, sizeof(notes));
+	if (t->cache)
+		cache_report(t);
 	footnotes(t, total, notes);
 }
 
-static void replay_list(const char *option, const char *const *names, const bool *set, int n)
+/* @all: what is chosen by default. */
+static void replay_list(const char *option, const char *const *names, const bool *set, int n,
+			bool all)
 {
 	const char *separator = option;
 	int chosen = 0;
 
 	for (int i = 0; i < n; i++)
 		chosen += set[i];
-	if (chosen == n)
+	if (all && chosen == n)
 		return;
 	for (int i = 0; i < n; i++)
 		if (set[i]) {
@@ -224,9 +281,17 @@ void report_replay(const struct torture *t)
 
 	fprintf(stderr,
 		"the same choices again: hmmu torture --seed %" PRIu64
-		" --seconds %g --threads %u --source %s",
-		o->seed, o->seconds, o->threads, source_name(t));
-	replay_list(" --ops ", op_names, o->ops, NR_OPS);
-	replay_list(" --memory ", memory_names, o->memories, NR_MEMORIES);
+		" --seconds %g --threads %u --source %s --callers %s",
+		o->seed, o->seconds, o->threads, source_name(t),
+		o->callers == CALLERS_RAW     ? "raw"
+		: o->callers == CALLERS_MIXED ? "mixed"
+					      : "libc");
+	replay_list(" --ops ", op_names, o->ops, NR_OPS, true);
+	replay_list(" --memory ", memory_names, o->memories, NR_MEMORIES, true);
+	replay_list(" --disturb ", disturb_names, o->disturb, NR_DISTURB, false);
+	if (o->cache)
+		fputs(" --cache", stderr);
+	if (o->replay)
+		fprintf(stderr, " --replay %s", o->replay);
 	fputs("\n", stderr);
 }

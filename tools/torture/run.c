@@ -6,7 +6,7 @@
  * the main thread writes between the last and the first (column, quit, stop, seconds)
  * needs no more.
  */
-#include "torture.h"
+#include "cache.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -91,7 +91,8 @@ static int start_threads(struct torture *t)
 {
 	pthread_barrier_init(&t->barrier, NULL, t->nr_devices + t->nr_mutators + 1);
 	for (unsigned int i = 0; i < t->nr_devices; i++)
-		if (pthread_create(&t->devices[i].thread, NULL, device_main, &t->devices[i]))
+		if (pthread_create(&t->devices[i].thread, NULL,
+				   t->cache ? getter_main : device_main, &t->devices[i]))
 			return -EAGAIN;
 	for (unsigned int i = 0; i < t->nr_mutators; i++)
 		if (pthread_create(&t->mutators[i].thread, NULL, mutator_main, &t->mutators[i]))
@@ -129,7 +130,7 @@ static int open_devices(struct torture *t)
 		d->id = i;
 		d->rng = t->options.seed * 1000 + i;
 		d->value = (uint64_t)(i + 1) << 48;
-		ret = device_open(d);
+		ret = t->options.cache ? 0 : device_open(d);
 	}
 	return ret;
 }
@@ -171,13 +172,22 @@ int torture_run(struct torture *t)
 			.t = t, .id = i, .rng = t->options.seed * 1000 + 500 + i};
 	if (!t->nr_regions)
 		return 0;
+	if (t->options.cache)
+		ret = cache_open(t);
+	if (ret)
+		return ret;
 	ret = start_threads(t);
 	if (ret) {
 		/* Threads wait at a barrier that never fills: the process ends soon. */
 		torture_fatal(t, "pthread_create", -ret);
 		return ret;
 	}
-	rounds(t);
+	ret = disturb_start(t);
+	if (ret)
+		torture_fatal(t, "starting what disturbs", -ret);
+	else
+		rounds(t);
+	disturb_stop(t);
 	stop_threads(t);
 	return 0;
 }

@@ -94,6 +94,8 @@ enum between { BETWEEN_NOTHING, BETWEEN_ZEROS, BETWEEN_FILE };
 
 #define MAX_REGIONS (NR_OPS * NR_MEMORIES)
 
+enum disturb { DISTURB_SIGNALS, DISTURB_FORKS, NR_DISTURB };
+
 /* What a cell can do; cells.c is the table. */
 struct cell {
 	bool runs;	      /* the operation exists for this memory */
@@ -104,7 +106,11 @@ struct cell {
 	char note;	      /* why it does not run or show; 0: it does */
 };
 
+/* Who makes a change: libc's function, which hooks see, or a bare system call. */
+enum callers { CALLERS_AUTO, CALLERS_LIBC, CALLERS_RAW, CALLERS_MIXED };
+
 struct options {
+	enum callers callers; /* AUTO: what the source claims */
 	double seconds;
 	unsigned int threads;
 	uint64_t seed;
@@ -112,7 +118,10 @@ struct options {
 	bool explicit_source;
 	bool ops[NR_OPS];
 	bool memories[NR_MEMORIES];
+	bool disturb[NR_DISTURB];
+	const char *replay; /* a recording's path, or NULL */
 	bool json;
+	bool cache; /* cache.h */
 };
 
 struct region {
@@ -126,6 +135,7 @@ struct region {
 	unsigned int version[PAGES]; /* the mutator's: part of the memfd mapped */
 	bool dead; /* the mutator's: cannot go on: REGION_DEAD, said at the end */
 	_Atomic uint64_t pub[PAGES];
+	_Atomic uint32_t guard, guarded; /* cache_disturb.c */
 	/* The mutator's counts, by column. */
 	uint64_t changes[NR_COLUMNS];
 	uint64_t met[NR_COLUMNS]; /* changes passed while a reader was in the window */
@@ -174,7 +184,8 @@ struct device {
 
 	/* meet.c: what a mutator wants of this device, and how far it is. */
 	_Atomic uint32_t lure, seen;
-	_Atomic uint32_t begins; /* region + 1, while inside hmmu's read_begin */
+	_Atomic uint32_t begins; /* region + 1, while hmmu waits for an end */
+	struct getter *getter;	 /* --cache */
 };
 
 struct mutator {
@@ -188,11 +199,19 @@ struct mutator {
 struct torture {
 	struct options options;
 	struct mm_struct *mm;
+	struct mm_struct *deaf; /* nobody tells it anything: policy.c */
+	bool net;		/* userfaultfd is among the sources */
 	struct region *regions;
 	unsigned int nr_regions;
 	unsigned int nr_devices, nr_mutators;
 	struct device *devices;
 	struct mutator mutators[MAX_MUTATORS];
+	struct replay *replay;	     /* NULL: the mutators choose */
+	struct cache_torture *cache; /* --cache, else NULL */
+	pthread_t disturber[NR_DISTURB];
+	bool disturbs[NR_DISTURB]; /* that one runs */
+	_Atomic bool calm;	   /* the disturbers end */
+	_Atomic uint64_t signals, forks;
 	/* Held from taking an address away to having it back, and by whoever
 	 * would let the kernel choose one meanwhile. Mutators only; never by a
 	 * device, so a callback may wait for a device under it. */
@@ -213,6 +232,7 @@ struct torture {
 
 /* cells.c */
 extern const char *const op_names[NR_OPS], *const memory_names[NR_MEMORIES];
+extern const char *const disturb_names[NR_DISTURB];
 extern const char *const column_names[NR_COLUMNS];
 extern const struct cell cells[NR_OPS][NR_MEMORIES];
 const char *cell_note(char note);
@@ -227,7 +247,7 @@ int regions_open(struct torture *t);
 void regions_close(struct torture *t);
 struct region *region_of(struct torture *t, unsigned long addr);
 void *region_map(struct region *r, void *at, int flags, unsigned int page, unsigned int pages,
-		 unsigned int version);
+		 unsigned int version, bool raw);
 
 /* record.c */
 void record_make(struct record *rec, const struct torture *t, const struct region *r,
@@ -239,7 +259,15 @@ enum verdict page_judge(const struct torture *t, const struct region *r, unsigne
 void record_describe(const unsigned char *bytes, char *text, size_t size);
 
 /* change.c */
-void change(struct torture *t, struct region *r, unsigned int first, unsigned int pages);
+void change(struct torture *t, struct region *r, unsigned int first, unsigned int pages,
+	    bool raw);
+
+/* calls.c: each by libc's function, or by a system call that no hook of libc sees. */
+int call_munmap(bool raw, void *at, size_t length);
+void *call_mmap(bool raw, void *at, size_t length, int prot, int flags, int fd, off_t offset);
+void *call_mremap(bool raw, void *at, size_t from, size_t to, int flags, void *fixed);
+int call_madvise(bool raw, void *at, size_t length, int advice);
+int call_brk(bool raw, void *at);
 
 /* mutator.c, device.c: threads */
 void *mutator_main(void *arg);
@@ -262,6 +290,16 @@ bool meet_over(struct mutator *m);
 /* policy.c */
 extern const struct uring_coherence *const policies[NR_COLUMNS];
 
+/* replay.c: --replay. Each column is given the recording from its beginning. */
+int replay_open(struct torture *t);
+void replay_close(struct torture *t);
+/* The next change for one of the mutator's regions; NULL: none of its kind. */
+struct region *replay_next(struct mutator *m, unsigned int *first, unsigned int *pages);
+
+/* disturb.c: 0 or -errno; stop before the threads that are disturbed end. */
+int disturb_start(struct torture *t);
+void disturb_stop(struct torture *t);
+
 /* run.c */
 void torture_fatal(struct torture *t, const char *what, int error);
 int torture_run(struct torture *t);
@@ -281,6 +319,10 @@ const struct region *region_at(const struct torture *t, enum op op, enum memory 
 enum outcome outcome_of(const struct torture *t, const struct total total[NR_COLUMNS],
 			char *why, size_t size);
 const char *source_name(const struct torture *t);
+/* Does the source bracket, or is it told afterwards? Of libc's, or of raw munmap. */
+bool source_brackets(const struct torture *t);
+bool source_sees_raw(const struct torture *t);
+bool source_has_net(const struct torture *t);
 void report_progress(const struct torture *t, double passed);
 void report_table(const struct torture *t, const struct total total[NR_COLUMNS]);
 void report_replay(const struct torture *t);

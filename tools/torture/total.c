@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* total.c - sums over the threads, and what they say. */
-#include "torture.h"
+#include "cache.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -69,9 +69,11 @@ static enum outcome proved_nothing(const struct torture *t, const struct total *
 		snprintf(why, size, "the hmmu column had no access, or no invalidation");
 	else if (!total[COL_HMMU].counts.mirror.callbacks)
 		snprintf(why, size, "the hmmu column heard of no invalidation");
+	else if (t->cache && !cache_worked(t))
+		snprintf(why, size, "the library's caches had no hit, or no invalidation");
 	else if (!total[COL_UNPROTECTED].stale)
 		snprintf(why, size, "the unprotected column showed no stale access");
-	else if (!total[COL_START_ONLY].stale)
+	else if (!total[COL_START_ONLY].stale && source_brackets(t))
 		snprintf(why, size, "the start-only column showed no stale access");
 	else
 		return OUTCOME_PASSED;
@@ -94,6 +96,14 @@ enum outcome outcome_of(const struct torture *t, const struct total total[NR_COL
 		snprintf(why, size, "%s%s%s", fatal, error ? ": " : "",
 			 error ? strerror(error) : "");
 		return OUTCOME_BROKEN;
+	}
+	if (t->cache) {
+		bool stale;
+		const char *wrong = cache_wrong(t, &stale);
+
+		snprintf(why, size, "%s", wrong ? wrong : "");
+		if (wrong)
+			return stale ? OUTCOME_STALE : OUTCOME_BROKEN;
 	}
 	for (enum column c = 0; c < NR_COLUMNS; c++) {
 		if (!total[c].counts.wrong)

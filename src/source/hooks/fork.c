@@ -135,7 +135,7 @@ static void fork_child(void)
 {
 	struct fork_bracket *b = pop();
 
-	hmmu_hooks_settled = false;
+	hmmu_hooks_forked();
 	if (b && HMMU_HOOK_PLANTED(CHILD_ENDS))
 		hmmu_source_end(&b->ev);
 	for (unsigned int i = 0; i < SPARES; i++)

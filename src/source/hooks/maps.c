@@ -69,7 +69,7 @@ HMMU_HOOK static int next_number(struct hmmu_maps *maps, unsigned int base,
 
 HMMU_HOOK bool hmmu_maps_next(struct hmmu_maps *maps, struct hmmu_mapping *m)
 {
-	unsigned long device;
+	unsigned long major, minor;
 	unsigned int n = 0;
 	int c;
 
@@ -79,11 +79,13 @@ HMMU_HOOK bool hmmu_maps_next(struct hmmu_maps *maps, struct hmmu_mapping *m)
 	m->prot |= next_char(maps) == 'r' ? PROT_READ : 0;
 	m->prot |= next_char(maps) == 'w' ? PROT_WRITE : 0;
 	m->prot |= next_char(maps) == 'x' ? PROT_EXEC : 0;
+	m->shared = next_char(maps) == 's';
 	next_char(maps);
-	next_char(maps);
-	if (next_number(maps, 16, &m->offset) != ' ' || next_number(maps, 16, &device) != ':' ||
-	    next_number(maps, 16, &device) != ' ')
+	if (next_number(maps, 16, &m->offset) != ' ' || next_number(maps, 16, &major) != ':' ||
+	    next_number(maps, 16, &minor) != ' ')
 		goto broken;
+	m->major = (unsigned int)major;
+	m->minor = (unsigned int)minor;
 	c = next_number(maps, 10, &m->inode);
 	while (c == ' ')
 		c = next_char(maps);
@@ -98,4 +100,30 @@ HMMU_HOOK bool hmmu_maps_next(struct hmmu_maps *maps, struct hmmu_mapping *m)
 broken:
 	maps->failed = true;
 	return false;
+}
+
+HMMU_HOOK static bool is_sysv(const char *name)
+{
+	return name[0] == '/' && name[1] == 'S' && name[2] == 'Y' && name[3] == 'S' &&
+	       name[4] == 'V';
+}
+
+HMMU_HOOK unsigned long hmmu_maps_segment_end(unsigned long addr)
+{
+	struct hmmu_maps maps;
+	struct hmmu_mapping m;
+	unsigned long end = 0, inode = 0;
+
+	if (!hmmu_maps_open(&maps))
+		return HMMU_TOP;
+	while (hmmu_maps_next(&maps, &m)) {
+		if (m.start < addr || m.start - addr != m.offset || !is_sysv(m.name))
+			continue;
+		if (end && m.inode != inode)
+			continue;
+		inode = m.inode;
+		end = m.end;
+	}
+	hmmu_maps_close(&maps);
+	return end && !maps.failed ? end : HMMU_TOP;
 }

@@ -40,61 +40,16 @@
 
 #include "arch/syscall.h"
 #include "source/hooks/hooks.h"
+#include "source/tasks.h"
 
 #define PROGRESS 10000000UL /* ns of processor time */
 #define LOOKS 2000	    /* a millisecond apart */
-#define PIECE 4096
-#define ENTRY 24 /* the least bytes of one */
 
 enum where {
 	OUTSIDE,
 	INSIDE,
 	RUNNING,
 };
-
-/* The kernel's struct linux_dirent64. */
-struct entry {
-	uint64_t ino;
-	int64_t off;
-	unsigned short len;
-	unsigned char type;
-	char name[];
-};
-
-static unsigned int append(char *to, unsigned int at, const char *text)
-{
-	while (*text)
-		to[at++] = *text++;
-	to[at] = '\0';
-	return at;
-}
-
-/* /proc/self/task/@tid/@file into @buf, ended; its length or -errno. */
-static long read_task(const char *tid, const char *file, char *buf, size_t n)
-{
-	char path[64];
-	unsigned int at = append(path, 0, "/proc/self/task/");
-	long fd, got;
-
-	at = append(path, at, tid);
-	append(path, at, file);
-	fd = hmmu_syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return fd;
-	got = hmmu_syscall(SYS_read, fd, buf, n - 1);
-	hmmu_syscall(SYS_close, fd);
-	buf[got > 0 ? got : 0] = '\0';
-	return got;
-}
-
-static unsigned long number(const char *p)
-{
-	unsigned long value = 0;
-
-	while (*p >= '0' && *p <= '9')
-		value = value * 10 + (unsigned long)(*p++ - '0');
-	return value;
-}
 
 static bool hooked(unsigned long nr)
 {
@@ -107,97 +62,90 @@ static bool hooked(unsigned long nr)
 	case SYS_brk:
 	case SYS_shmdt:
 	case SYS_shmat:
+	case SYS_process_madvise:
+	case SYS_pkey_mprotect:
+	case SYS_remap_file_pages:
+	case SYS_ftruncate:
+	case SYS_truncate:
+	case SYS_fallocate:
 		return true;
 	default:
 		return false;
 	}
 }
 
-static enum where look(const char *tid)
+static enum where look(const struct hmmu_tasks *t, int tid)
 {
 	char buf[256];
+	const char *p = buf;
 
-	if (read_task(tid, "/syscall", buf, sizeof(buf)) <= 0)
+	if (hmmu_task_read(t, tid, "syscall", buf, sizeof(buf)) <= 0)
 		return OUTSIDE;
 	/* -1: blocked, in no system call: a page fault, perhaps on the entry itself. */
 	if (buf[0] < '0' || buf[0] > '9')
 		return RUNNING;
-	return hooked(number(buf)) ? INSIDE : OUTSIDE;
+	return hooked(hmmu_number(&p)) ? INSIDE : OUTSIDE;
 }
 
-static unsigned long ran(const char *tid)
+static unsigned long ran(const struct hmmu_tasks *t, int tid)
 {
 	char buf[128] = "";
+	const char *p = buf;
 
-	return read_task(tid, "/schedstat", buf, sizeof(buf)) > 0 ? number(buf) : 0;
+	return hmmu_task_read(t, tid, "schedstat", buf, sizeof(buf)) > 0 ? hmmu_number(&p) : 0;
 }
 
-/* @first: what it had run when the hooks were in place. */
-static bool left(const char *tid, unsigned long first)
+static void a_while(void)
 {
 	static const struct timespec pause = {0, 1000000};
 
+	hmmu_syscall(SYS_nanosleep, &pause, NULL);
+}
+
+/* @first: what it had run when the hooks were in place. */
+static bool left(const struct hmmu_tasks *t, int tid, unsigned long first)
+{
 	for (int i = 0; i < LOOKS; i++) {
-		if (look(tid) == OUTSIDE || ran(tid) - first >= PROGRESS)
+		if (look(t, tid) == OUTSIDE || ran(t, tid) - first >= PROGRESS)
 			return true;
-		hmmu_syscall(SYS_nanosleep, &pause, NULL);
+		a_while();
 	}
 	return false;
 }
 
-static bool is_self(const char *tid)
+/* All are read first, so that they make their progress at the same time. */
+static bool all_left(struct hmmu_tasks *t)
 {
-	return number(tid) == (unsigned long)hmmu_syscall(SYS_gettid);
-}
+	int self = (int)hmmu_syscall(SYS_gettid);
 
-/* The next thread of the directory's piece, NULL at its end; moves *at on. */
-static const char *next_tid(const char *buf, long n, long *at)
-{
-	while (*at < n) {
-		const struct entry *e = (const struct entry *)(buf + *at);
+	for (struct hmmu_task *task = NULL; (task = hmmu_tasks_next(t, task));)
+		task->ino = ran(t, hmmu_task_id(task));
+	for (struct hmmu_task *task = NULL; (task = hmmu_tasks_next(t, task));) {
+		int tid = hmmu_task_id(task);
 
-		*at += e->len;
-		if (e->name[0] != '.' && !is_self(e->name))
-			return e->name;
-	}
-	return NULL;
-}
-
-/* Every thread of one piece of the directory. All are read first, so that they make
- * their progress at the same time. */
-static bool all_left(const char *buf, long n)
-{
-	unsigned long first[PIECE / ENTRY] = {0};
-	unsigned int i = 0;
-	const char *tid;
-
-	for (long at = 0; (tid = next_tid(buf, n, &at));)
-		first[i++] = ran(tid);
-	i = 0;
-	for (long at = 0; (tid = next_tid(buf, n, &at));)
-		if (!left(tid, first[i++]))
+		if (tid != self && !left(t, tid, task->ino))
 			return false;
+	}
 	return true;
 }
 
-/* Threads that come later than their place in the directory are hooked from birth. */
+/* Threads that come after the list are hooked from birth. */
 bool hmmu_hooks_quiesce(void)
 {
-	char buf[PIECE] __attribute__((aligned(8))) = {0};
-	bool ok = true;
-	long fd, n;
+	struct hmmu_tasks tasks;
+	int ret = -EAGAIN;
+	bool ok;
 
 	if (hmmu_hooks_threads() == 1)
 		return true;
-	fd = hmmu_syscall(SYS_openat, AT_FDCWD, "/proc/self/task",
-			  O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
+	if (hmmu_tasks_open(&tasks))
 		return false;
-	do {
-		n = hmmu_syscall(SYS_getdents64, fd, buf, sizeof(buf));
-		if (n > 0)
-			ok = all_left(buf, n);
-	} while (n > 0 && ok);
-	hmmu_syscall(SYS_close, fd);
-	return ok && n == 0;
+	for (int i = 0; i < LOOKS && ret == -EAGAIN; i++) {
+		ret = hmmu_tasks_list(&tasks);
+		if (ret == -EAGAIN)
+			a_while();
+	}
+	ok = !ret && all_left(&tasks);
+	hmmu_tasks_close(&tasks);
+	return ok;
 }

@@ -41,31 +41,28 @@ HMMU_HOOK static bool source_range(const void *old, size_t old_len, size_t new_l
 	return kept > *end - *start && (flags & MREMAP_MAYMOVE);
 }
 
+HMMU_HOOK static void *answer(const void *old, size_t old_len, size_t new_len, long ret)
+{
+	unsigned long start, end;
+
+	if (!hmmu_is_err(ret) && ((const void *)ret != old || new_len > old_len) &&
+	    hmmu_hook_range((void *)ret, new_len, &start, &end))
+		hmmu_hook_handed_out(start, end);
+	return (void *)hmmu_hook_answer(ret);
+}
+
 HMMU_HOOK void *hmmu_hook_mremap(void *old, size_t old_len, size_t new_len, int flags,
 				 void *fixed)
 {
-	struct hmmu_source_event source, destination;
-	unsigned long from = 0, from_end = 0, to = 0, to_end = 0;
-	bool takes, covers;
-	long ret;
+	struct hmmu_change c;
+	unsigned long start, end;
 
 	hmmu_hook_saw(HMMU_HOOK_MREMAP);
-	if (!hmmu_hook_watched()) {
-		ret = hmmu_syscall(SYS_mremap, old, old_len, new_len, flags, fixed);
-		return (void *)hmmu_hook_answer(ret);
-	}
-	takes = source_range(old, old_len, new_len, flags, &from, &from_end);
-	covers = (flags & MREMAP_FIXED) && hmmu_hook_range(fixed, new_len, &to, &to_end);
-	if (HMMU_HOOK_PLANTED(NO_TARGET))
-		covers = false;
-	if (takes)
-		hmmu_source_start(&source, MMU_NOTIFY_UNMAP, from, from_end);
-	if (covers)
-		hmmu_source_start(&destination, MMU_NOTIFY_UNMAP, to, to_end);
-	ret = hmmu_syscall(SYS_mremap, old, old_len, new_len, flags, fixed);
-	if (covers)
-		hmmu_source_end(&destination);
-	if (takes)
-		hmmu_source_end(&source);
-	return (void *)hmmu_hook_answer(ret);
+	hmmu_change(&c, HMMU_HOOK_MREMAP, SYS_mremap, old, old_len, new_len, flags, fixed);
+	if (source_range(old, old_len, new_len, flags, &start, &end))
+		hmmu_change_add(&c, MMU_NOTIFY_UNMAP, start, end);
+	if ((flags & MREMAP_FIXED) && !HMMU_HOOK_PLANTED(NO_TARGET) &&
+	    hmmu_hook_range(fixed, new_len, &start, &end))
+		hmmu_change_add(&c, MMU_NOTIFY_UNMAP, start, end);
+	return answer(old, old_len, new_len, hmmu_hook_make(&c));
 }

@@ -19,8 +19,8 @@
  *						program's calls by itself
  *
  * Nothing of the program's is touched: a page of our own; brk(0), which only asks;
- * shmdt and shmat with arguments that the kernel refuses at once. sbrk cannot be
- * tried so: in libc's code there has to be a call of brk's entry.
+ * shmdt, shmat and those that change files with arguments that the kernel refuses at
+ * once. sbrk cannot be tried so: in libc's code there has to be a call of brk's entry.
  *
  * Context: open(); errno and the program's memory are left as they were.
  */
@@ -30,6 +30,7 @@
 
 #include "arch/patch.h"
 #include "arch/syscall.h"
+#include "atomic.h"
 #include "source/hooks/hooks.h"
 
 #define SBRK_CODE 160
@@ -50,6 +51,12 @@ typedef int call_brk(void *);
 typedef void *call_sbrk(intptr_t);
 typedef int call_shmdt(const void *);
 typedef void *call_shmat(int, const void *, int);
+typedef ssize_t call_process_madvise(int, const struct iovec *, size_t, int, unsigned int);
+typedef int call_pkey_mprotect(void *, size_t, int, int);
+typedef int call_remap_file_pages(void *, size_t, int, size_t, int);
+typedef int call_ftruncate(int, long);
+typedef int call_truncate(const char *, long);
+typedef int call_fallocate(int, int, long, long);
 
 static void *scratch_page(void)
 {
@@ -57,6 +64,33 @@ static void *scratch_page(void)
 				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	return hmmu_is_err(page) ? NULL : (void *)page;
+}
+
+/* With arguments that the kernel refuses at once, or an own page. */
+static void call_refused(int i, void *fn, void *page)
+{
+	switch (hmmu_hook_info[i].twin) {
+	case HMMU_HOOK_PROCESS_MADVISE:
+		((call_process_madvise *)fn)(-1, NULL, 0, MADV_DONTNEED, 0);
+		break;
+	case HMMU_HOOK_PKEY_MPROTECT:
+		((call_pkey_mprotect *)fn)(page, HMMU_PAGE, PROT_READ, 0);
+		break;
+	case HMMU_HOOK_REMAP_FILE_PAGES:
+		((call_remap_file_pages *)fn)(page, 0, 0, 0, 0);
+		break;
+	case HMMU_HOOK_FTRUNCATE:
+		((call_ftruncate *)fn)(-1, 0);
+		break;
+	case HMMU_HOOK_TRUNCATE:
+		((call_truncate *)fn)("", 0);
+		break;
+	case HMMU_HOOK_FALLOCATE:
+		((call_fallocate *)fn)(-1, 0, 0, 1);
+		break;
+	default:
+		break;
+	}
 }
 
 /* Makes hook @i's call through @fn, harmlessly. May use up *page. */
@@ -98,14 +132,13 @@ static void call(int i, void *fn, void **page)
 		((call_shmat *)fn)(-1, NULL, 0);
 		break;
 	default:
-		break;
+		call_refused(i, fn, *page);
 	}
 }
 
-/* mmap64 and mmap have one replacement. */
 static uint32_t seen_bit(int i)
 {
-	return 1u << (i == HMMU_HOOK_MMAP64 ? HMMU_HOOK_MMAP : i);
+	return 1u << hmmu_hook_info[i].twin;
 }
 
 static bool arrives(int i, void *fn)
@@ -116,11 +149,18 @@ static bool arrives(int i, void *fn)
 	if (!fn)
 		return false;
 	page = scratch_page();
+	hmmu_hooks_again |= !page;
 	if (!page)
 		return false;
 	hmmu_hook_seen = 0;
 	call(i, fn, &page);
 	seen = (hmmu_hook_seen & seen_bit(i)) != 0;
+	if (i == HMMU_HOOK_PKEY_MPROTECT) {
+		/* The other way through its prologue. */
+		hmmu_hook_seen = 0;
+		((call_pkey_mprotect *)fn)(page, HMMU_PAGE, PROT_READ, -1);
+		seen = seen && (hmmu_hook_seen & seen_bit(HMMU_HOOK_MPROTECT));
+	}
 	if (page)
 		hmmu_syscall(SYS_munmap, page, HMMU_PAGE);
 	return seen;
@@ -151,6 +191,7 @@ static uint32_t inner_missing(void)
 	}
 	q = __libc_realloc(p, INNER_BLOCK + (8UL << 20));
 	__libc_free(q ? q : p);
+	hmmu_hooks_again |= !q;
 	return expected & ~hmmu_hook_seen;
 }
 
@@ -180,14 +221,60 @@ static void judge(struct hmmu_hook_info *info, bool direct, bool global)
 		info->state = HMMU_HOOK_INTERPOSED;
 }
 
-static void test_sbrk(void)
+/* Wrappers enter libc if its entry leads to us, and are replacements if not. */
+static void set_way(int i, bool direct)
+{
+	if ((int)hmmu_hook_info[i].twin == i)
+		hmmu_store_relaxed(&hmmu_interpose_to[i],
+				   direct ? hmmu_hook_info[i].entry : NULL);
+}
+
+/* In libc's code there has to be a call of brk's entry; a patch over another library's
+ * fires by itself. */
+static bool sbrk_arrives(const struct hmmu_hook_info *info)
 {
 	const struct hmmu_hook_info *brk = &hmmu_hook_info[HMMU_HOOK_BRK];
+
+	if (!info->entry)
+		return false;
+	if (info->written)
+		return arrives(HMMU_HOOK_SBRK, info->entry);
+	return brk->within && hmmu_patch_calls(info->entry, SBRK_CODE, brk->entry);
+}
+
+/*
+ * The program's sbrk is neither libc's nor ours: another interposer's, or that of another
+ * copy of this library. sbrk(0) asks brk when libc's word for the break is empty; a thread
+ * that moves the break in that moment gets ENOMEM.
+ */
+static bool foreign_sbrk_arrives(const struct hmmu_hook_info *info)
+{
+	void **word = hmmu_hook_curbrk(), *now = *word;
+
+	if (!info->global)
+		return false;
+	hmmu_hook_seen = 0;
+	*word = NULL;
+	((call_sbrk *)info->global)(0);
+	if (!*word)
+		*word = now;
+	return hmmu_hook_seen & (1u << HMMU_HOOK_BRK | 1u << HMMU_HOOK_SBRK);
+}
+
+static void test_sbrk(void)
+{
 	struct hmmu_hook_info *info = &hmmu_hook_info[HMMU_HOOK_SBRK];
-	bool direct = info->entry && brk->within &&
-		      hmmu_patch_calls(info->entry, SBRK_CODE, brk->entry);
-	bool global = info->global == info->wrapper ? arrives(HMMU_HOOK_SBRK, info->wrapper)
-						    : direct && info->global == info->entry;
+	bool direct = sbrk_arrives(info), global;
+
+	set_way(HMMU_HOOK_SBRK, direct);
+	if (info->global == info->entry)
+		global = direct;
+	else if (info->global != info->wrapper)
+		global = direct && foreign_sbrk_arrives(info);
+	else if (direct && !info->written)
+		global = true; /* libc's own, which calls brk's entry */
+	else
+		global = arrives(HMMU_HOOK_SBRK, info->wrapper);
 
 	info->why = direct ? NULL : "its calls of brk do not arrive";
 	judge(info, direct, global);
@@ -197,7 +284,8 @@ static void test_sbrk(void)
 static bool patches_fire(void)
 {
 	for (int i = 0; i < HMMU_HOOK_NR; i++)
-		if (entry_written(i) && !arrives(i, hmmu_hook_info[i].entry))
+		if (i != HMMU_HOOK_SBRK && entry_written(i) &&
+		    !arrives(i, hmmu_hook_info[i].entry))
 			return false;
 	return true;
 }
@@ -214,6 +302,15 @@ static void discredit_inner(void)
 			hmmu_hook_info[i].within = false;
 }
 
+/* There is a libc, but it has no such function, neither now nor when this library was
+ * loaded, and the program's calls, if it makes any at all, bind to ours. */
+static bool absent(const struct hmmu_hook_info *info)
+{
+	return hmmu_hook_info[HMMU_HOOK_MUNMAP].entry && !info->entry &&
+	       !hmmu_load_relaxed(&hmmu_interpose_to[info - hmmu_hook_info]) &&
+	       (!info->global || info->global == info->wrapper);
+}
+
 void hmmu_hooks_selftest(void)
 {
 	int saved = errno;
@@ -225,6 +322,12 @@ void hmmu_hooks_selftest(void)
 
 		if (i == HMMU_HOOK_SBRK)
 			continue;
+		if (absent(info)) {
+			info->state = HMMU_HOOK_ABSENT;
+			info->why = "libc has none";
+			continue;
+		}
+		set_way(i, direct);
 		if (info->global == info->wrapper)
 			global = arrives(i, info->wrapper);
 		else

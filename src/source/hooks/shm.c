@@ -23,45 +23,16 @@
 #define HUGE_2M (2UL << 20)
 #define HUGE_1G (1UL << 30)
 
-HMMU_HOOK static bool is_sysv(const char *name)
-{
-	return name[0] == '/' && name[1] == 'S' && name[2] == 'Y' && name[3] == 'S' &&
-	       name[4] == 'V';
-}
-
-HMMU_HOOK static unsigned long segment_end(unsigned long addr)
-{
-	struct hmmu_maps maps;
-	struct hmmu_mapping m;
-	unsigned long end = 0, inode = 0;
-
-	if (!hmmu_maps_open(&maps))
-		return HMMU_TOP;
-	while (hmmu_maps_next(&maps, &m)) {
-		if (m.start < addr || m.start - addr != m.offset || !is_sysv(m.name))
-			continue;
-		if (end && m.inode != inode)
-			continue;
-		inode = m.inode;
-		end = m.end;
-	}
-	hmmu_maps_close(&maps);
-	return end && !maps.failed ? end : HMMU_TOP;
-}
-
 HMMU_HOOK int hmmu_hook_shmdt(const void *addr)
 {
-	struct hmmu_source_event ev;
+	struct hmmu_change c;
 	unsigned long start = (unsigned long)addr;
-	long ret;
 
 	hmmu_hook_saw(HMMU_HOOK_SHMDT);
-	if (start % HMMU_PAGE || start >= HMMU_TOP || !hmmu_hook_watched())
-		return (int)hmmu_hook_answer(hmmu_syscall(SYS_shmdt, addr));
-	hmmu_source_start(&ev, MMU_NOTIFY_UNMAP, start, segment_end(start));
-	ret = hmmu_syscall(SYS_shmdt, addr);
-	hmmu_source_end(&ev);
-	return (int)hmmu_hook_answer(ret);
+	hmmu_change(&c, HMMU_HOOK_SHMDT, SYS_shmdt, addr);
+	if (start % HMMU_PAGE == 0 && start < HMMU_TOP && hmmu_change_wanted(&c))
+		hmmu_change_add(&c, MMU_NOTIFY_UNMAP, start, hmmu_maps_segment_end(start));
+	return (int)hmmu_hook_answer(hmmu_hook_make(&c));
 }
 
 HMMU_HOOK static unsigned long attach_end(int id, unsigned long start)
@@ -82,19 +53,20 @@ HMMU_HOOK static unsigned long attach_end(int id, unsigned long start)
 
 HMMU_HOOK void *hmmu_hook_shmat(int id, const void *addr, int flags)
 {
-	struct hmmu_source_event ev;
+	struct hmmu_change c;
 	unsigned long start = (unsigned long)addr;
 	long ret;
 
 	hmmu_hook_saw(HMMU_HOOK_SHMAT);
+	hmmu_change(&c, HMMU_HOOK_SHMAT, SYS_shmat, id, addr, flags);
 	/* SHMLBA is a page. */
 	if (flags & SHM_RND)
 		start &= -HMMU_PAGE;
-	if (!(flags & SHM_REMAP) || !start || start % HMMU_PAGE || start >= HMMU_TOP ||
-	    !hmmu_hook_watched())
-		return (void *)hmmu_hook_answer(hmmu_syscall(SYS_shmat, id, addr, flags));
-	hmmu_source_start(&ev, MMU_NOTIFY_UNMAP, start, attach_end(id, start));
-	ret = hmmu_syscall(SYS_shmat, id, addr, flags);
-	hmmu_source_end(&ev);
+	if ((flags & SHM_REMAP) && start && start % HMMU_PAGE == 0 && start < HMMU_TOP &&
+	    hmmu_change_wanted(&c))
+		hmmu_change_add(&c, MMU_NOTIFY_UNMAP, start, attach_end(id, start));
+	ret = hmmu_hook_make(&c);
+	if (!hmmu_is_err(ret) && hmmu_change_wanted(&c))
+		hmmu_hook_handed_out((unsigned long)ret, attach_end(id, (unsigned long)ret));
 	return (void *)hmmu_hook_answer(ret);
 }
