@@ -55,8 +55,15 @@ static int make_few(struct mm_struct *mm, const struct hmmu_summary_need *need)
 	hmmu_mm_lock(mm);
 	if (!mem)
 		return -ENOMEM;
-	mm->arena = (struct hmmu_arena){mem, HMMU_ARENA_CHUNK};
-	return 0; /* look again */
+	if (mm->arena.left < need->size) {
+		mm->arena = (struct hmmu_arena){mem, HMMU_ARENA_CHUNK};
+		return 0; /* look again */
+	}
+	/* Another insert was first. */
+	hmmu_mm_unlock(mm);
+	hmmu_unmap(mem, HMMU_ARENA_CHUNK);
+	hmmu_mm_lock(mm);
+	return 0;
 }
 
 /* The same for one GiB of the summary. */

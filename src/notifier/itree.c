@@ -3,9 +3,8 @@
  * itree.c - see itree.h.
  *
  * Inner nodes are arrays per field: a search touches keys and max only. An entry of a leaf lies
- *in one place: a search ends there, and what is moved aside for a newcomer lies close together.
- * Invariants, checked by
- * hmmu_itree_check():
+ * in one place: a search ends there, and what is moved aside for a newcomer lies close
+ * together. Invariants, checked by hmmu_itree_check():
  *
  *	keys of a leaf ascend strictly
  *	inner: key[i] <= every key below child[i] and > every key below child[i - 1],

@@ -4,11 +4,11 @@
  *
  * An insert has to find those that it overlaps, and there may be as many as a program cares to
  * open. So they lie in lists by address: cells of 2 MiB, 1 GiB and 512 GiB, hashed; each range
- *in a list of the finest cells of which one holds all of it, what fits into none in `wide`. A
- * search looks at the lists of the cells that it touches, at every level:
+ * in a list of the finest cells of which one holds all of it, what fits into none in `wide`. A
+ * search looks at the lists of the cells that it touches, at every level.
  *
- *	two ranges that share an address share its cell at each level. The one that is filed
- *lies in that cell of its level as a whole; the other one touches it: its list is looked at.
+ * Two ranges that share an address share its cell at each level. The one that is filed lies
+ * in that cell of its level as a whole; the other one touches it: its list is looked at.
  *
  * Nothing here is ever moved or allocated: starts come from where memory cannot be had.
  */

@@ -259,10 +259,11 @@ static uint64_t few_needs(uint64_t leaf, uint64_t a, uint64_t b)
 	if (few->subs >= 4096 / 128 * pages_of(few))
 		return sizeof(struct hmmu_summary_leaf);
 	for (; a <= b; a = next_word(a)) {
-		struct hmmu_summary_block *place = few_word(few, a) ? NULL : few_place(few, a);
+		struct hmmu_summary_block *place;
 
 		if (few_word(few, a))
 			continue;
+		place = few_place(few, a);
 		missing++;
 		places += place && place->key;
 	}
@@ -326,7 +327,7 @@ static void fill_few(struct hmmu_summary_few *few, const struct hmmu_summary_few
 
 bool hmmu_summary_give(struct hmmu_summary *s, const struct hmmu_summary_need *need, void *mem)
 {
-	uint64_t old = hmmu_load_relaxed(&s->leaf[need->gib]), new = (uint64_t)(uintptr_t)mem;
+	uint64_t old = hmmu_load_relaxed(&s->leaf[need->gib]), leaf = (uint64_t)(uintptr_t)mem;
 	bool early = HMMU_PLANTED(LEAF_BEFORE_BITS);
 	struct hmmu_summary_few *few = mem;
 
@@ -334,18 +335,18 @@ bool hmmu_summary_give(struct hmmu_summary *s, const struct hmmu_summary_need *n
 		return false;
 	if (need->size <= SUMMARY_FEW_MAX) {
 		few->size = (need->size - sizeof(*few)) / sizeof(few->block[0]);
-		new |= SUMMARY_FEW;
+		leaf |= SUMMARY_FEW;
 	}
 	/* Seqcst: whoever was there before is in it. The store half of the pair for those
 	 * whose bits it has. */
 	if (early)
-		hmmu_store_seqcst(&s->leaf[need->gib], new);
-	if (old && new &SUMMARY_FEW)
+		hmmu_store_seqcst(&s->leaf[need->gib], leaf);
+	if (old && leaf & SUMMARY_FEW)
 		fill_few(few, few_of(old));
 	else if (old)
 		fill_leaf(mem, few_of(old));
 	if (!early)
-		hmmu_store_seqcst(&s->leaf[need->gib], new);
+		hmmu_store_seqcst(&s->leaf[need->gib], leaf);
 	return true;
 }
 

@@ -156,8 +156,8 @@ struct rc_watch {
 
 struct rc_region {
 	struct hmmu_region pub; /* first: a reference points here */
-	struct rc_watch
-		*watch; /* the getter's; from LIVE on cache->lock. A part's: the whole's */
+	/* The getter's; from LIVE on cache->lock. A part's: the whole's. */
+	struct rc_watch *watch;
 	uint32_t id;
 	uint32_t state; /* enum rc_state; written with cache->lock, read by put, valid */
 	uint64_t count; /* pins that found no slot */

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -24,18 +23,25 @@ unsigned long hmmu_number(const char **p)
 	return v;
 }
 
-static char *put_number(char *p, unsigned long v)
+static char *append(char *to, const char *text)
 {
-	char digits[24];
+	while (*text)
+		*to++ = *text++;
+	return to;
+}
+
+void hmmu_proc_name(char *to, const char *before, int number, const char *after)
+{
+	char digits[12], *p = append(to, before);
 	int n = 0;
 
 	do {
-		digits[n++] = (char)('0' + v % 10);
-		v /= 10;
-	} while (v);
+		digits[n++] = (char)('0' + number % 10);
+		number /= 10;
+	} while (number);
 	while (n)
 		*p++ = digits[--n];
-	return p;
+	*append(p, after) = '\0';
 }
 
 int hmmu_task_id(const struct hmmu_task *task)
@@ -48,11 +54,10 @@ int hmmu_task_id(const struct hmmu_task *task)
 long hmmu_task_read(const struct hmmu_tasks *t, int id, const char *name, char *buf,
 		    size_t size)
 {
-	char path[64], *p = put_number(path, (unsigned long)id);
+	char path[HMMU_PROC_NAME];
 	long fd, n;
 
-	*p++ = '/';
-	strcpy(p, name);
+	hmmu_proc_name(path, "", id, name);
 	buf[0] = '\0';
 	fd = hmmu_syscall(SYS_openat, t->dir, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)

@@ -4,7 +4,7 @@
  *
  * Reading /proc/self/task is not enough. The kernel goes from thread to thread; when the one
  * that it is at ends, it finds no next one, and the answer stops there. Asked again, it goes on
- *by position, and those behind have moved up by one: the first of them is never shown.
+ * by position, and those behind have moved up by one: the first of them is never shown.
  *
  *	who lists			a thread E, listed before T
  *	---------			---------------------------
@@ -14,7 +14,7 @@
  *	next of E: none. The answer is over, without T
  *
  * (Measured on Linux 6.18, two threads that start others all the time: T is missing in 1 of
- *100.)
+ * 100.)
  *
  * So the whole directory is read by one call, and believed if nobody ended under it:
  *
@@ -24,7 +24,7 @@
  *	kernel looked for its next, and there was none
  *
  * A thread that lived all the time is behind each thread before it that was alive when left,
- *and so was visited.
+ * and so was visited.
  *
  * Context: may sleep; no malloc (it maps where 4 KiB do not do). One user at a time.
  */
@@ -63,9 +63,13 @@ int hmmu_tasks_list(struct hmmu_tasks *t);
 struct hmmu_task *hmmu_tasks_next(struct hmmu_tasks *t, const struct hmmu_task *prev);
 int hmmu_task_id(const struct hmmu_task *task);
 
-/* Its file @name into @buf, ended: bytes or -errno (ENOENT, ESRCH: it is gone). */
+/* Its file @name ("/stat") into @buf, ended: bytes or -errno (ENOENT, ESRCH: it is gone). */
 long hmmu_task_read(const struct hmmu_tasks *t, int id, const char *name, char *buf,
 		    size_t size);
+
+/* @to, of so many bytes: @before, @number (not negative), @after. */
+#define HMMU_PROC_NAME 48
+void hmmu_proc_name(char *to, const char *before, int number, const char *after);
 
 /* The number at *p, and past it; blanks before it are skipped. */
 unsigned long hmmu_number(const char **p);

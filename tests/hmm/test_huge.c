@@ -21,15 +21,6 @@ static unsigned char *area, *at;
 static unsigned long pfns[PAGES];
 static struct hmm_range range;
 
-static bool nothing(struct mmu_interval_notifier *s, const struct mmu_notifier_range *r,
-		    unsigned long seq)
-{
-	mmu_interval_set_seq(s, seq);
-	return true;
-}
-
-static const struct mmu_interval_notifier_ops ops = {.invalidate = nothing};
-
 static int fault_in(unsigned char *from, size_t size, unsigned int flags)
 {
 	int ret;
@@ -72,7 +63,7 @@ static bool map_huge(void)
 	madvise(at, SIZE, MADV_HUGEPAGE);
 	memset(at, 7, SIZE);
 	syscall(SYS_madvise, at, SIZE, MADV_COLLAPSE);
-	must(mmu_interval_notifier_insert(&sub, mm, (unsigned long)at, SIZE, &ops) == 0);
+	must(mmu_interval_notifier_insert(&sub, mm, (unsigned long)at, SIZE, &quiet_ops) == 0);
 	return is_huge(at) && is_huge(at + THP);
 }
 
@@ -84,25 +75,13 @@ static void unmap(void)
 
 static int setup(void **state)
 {
-	const struct hmmu_mm_options o = {.size = sizeof(o),
-					  .sources = HMMU_SOURCE_USERFAULTFD};
-	int ret = hmmu_mm_open(&mm, &o);
 	bool huge;
 
-	api_guard(50);
-	if (ret == -EOPNOTSUPP)
-		exit(77);
-	must(ret == 0);
+	tagged_setup(state);
 	huge = map_huge();
 	unmap();
 	if (!huge)
 		exit(77);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	must(hmmu_mm_close(mm) == 0);
 	return 0;
 }
 
@@ -258,5 +237,5 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, tagged_teardown);
 }

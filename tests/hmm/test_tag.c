@@ -14,39 +14,11 @@ static unsigned char *at;
 static unsigned long pfns[PAGES];
 static struct hmm_range range;
 
-static bool nothing(struct mmu_interval_notifier *s, const struct mmu_notifier_range *r,
-		    unsigned long seq)
-{
-	mmu_interval_set_seq(s, seq);
-	return true;
-}
-
-static const struct mmu_interval_notifier_ops ops = {.invalidate = nothing};
-
-static int setup(void **state)
-{
-	const struct hmmu_mm_options o = {.size = sizeof(o),
-					  .sources = HMMU_SOURCE_USERFAULTFD};
-	int ret = hmmu_mm_open(&mm, &o);
-
-	api_guard(50);
-	if (ret == -EOPNOTSUPP)
-		exit(77);
-	must(ret == 0);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	must(hmmu_mm_close(mm) == 0);
-	return 0;
-}
-
 static void watch(unsigned char *memory)
 {
 	at = memory;
-	must(mmu_interval_notifier_insert(&sub, mm, (unsigned long)at, PAGES * PAGE, &ops) ==
-	     0);
+	must(mmu_interval_notifier_insert(&sub, mm, (unsigned long)at, PAGES * PAGE,
+					  &quiet_ops) == 0);
 }
 
 static void unwatch(void)
@@ -227,8 +199,8 @@ static void patchwork(void **state)
 	static unsigned long many[1024];
 	unsigned char *memory = map_anon(1024);
 
-	must(mmu_interval_notifier_insert(&sub, mm, (unsigned long)memory, 1024 * PAGE, &ops) ==
-	     0);
+	must(mmu_interval_notifier_insert(&sub, mm, (unsigned long)memory, 1024 * PAGE,
+					  &quiet_ops) == 0);
 	for (int i = 0; i < 1024; i += 2)
 		memory[i * PAGE] = 1;
 	range = (struct hmm_range){
@@ -267,5 +239,5 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, tagged_setup, tagged_teardown);
 }

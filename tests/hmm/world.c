@@ -19,6 +19,15 @@ static bool invalidate_all(struct mmu_interval_notifier *sub,
 
 static const struct mmu_interval_notifier_ops ops = {.invalidate = invalidate_all};
 
+static bool nothing(struct mmu_interval_notifier *sub, const struct mmu_notifier_range *range,
+		    unsigned long seq)
+{
+	mmu_interval_set_seq(sub, seq);
+	return true;
+}
+
+const struct mmu_interval_notifier_ops quiet_ops = {.invalidate = nothing};
+
 int world_open(unsigned int sources)
 {
 	/* No thread of the library's: what is played is this thread's. */
@@ -59,6 +68,25 @@ int world_setup(void **state)
 int world_teardown(void **state)
 {
 	world_close();
+	return 0;
+}
+
+int tagged_setup(void **state)
+{
+	const struct hmmu_mm_options o = {.size = sizeof(o),
+					  .sources = HMMU_SOURCE_USERFAULTFD};
+	int ret = hmmu_mm_open(&mm, &o);
+
+	api_guard(50);
+	if (ret == -EOPNOTSUPP)
+		exit(77);
+	must(ret == 0);
+	return 0;
+}
+
+int tagged_teardown(void **state)
+{
+	must(hmmu_mm_close(mm) == 0);
 	return 0;
 }
 

@@ -35,9 +35,15 @@ void world_close(void);
 bool have_scan(void);
 #define ORDER(order) (have_scan() ? (order) : 0)
 
+/* For what is watched besides: its callback sets the sequence. */
+extern const struct mmu_interval_notifier_ops quiet_ops;
+
 /* cmocka's set-up and tear-down: an explicit mm. */
 int world_setup(void **state);
 int world_teardown(void **state);
+/* Or one of userfaultfd alone, with nothing inserted; ends with 77 where there is none. */
+int tagged_setup(void **state);
+int tagged_teardown(void **state);
 
 /* Memory of @pages with an unmapped page on both sides; never huge but by request. */
 unsigned char *map(size_t pages, int prot, int flags, int fd);

@@ -234,10 +234,10 @@ static void test_read(void **state)
 	const char *p = buf;
 
 	(void)state;
-	assert_int_equal(hmmu_task_read(&tasks, getpid(), "stat", buf, sizeof(buf)), 7);
+	assert_int_equal(hmmu_task_read(&tasks, getpid(), "/stat", buf, sizeof(buf)), 7);
 	assert_int_equal(buf[7], '\0');
 	assert_int_equal(hmmu_number(&p), (unsigned long)getpid() % 10000000);
-	assert_int_equal(hmmu_task_read(&tasks, getpid(), "nothing", buf, sizeof(buf)),
+	assert_int_equal(hmmu_task_read(&tasks, getpid(), "/nothing", buf, sizeof(buf)),
 			 -ENOENT);
 	assert_int_equal(buf[0], '\0');
 }

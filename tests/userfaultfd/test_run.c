@@ -157,6 +157,20 @@ static void begin_run(void *arg)
 	watch_begin(arg);
 }
 
+/* begin() of the first arms the others too: another thread's, held at @gate. */
+static void begin_held(struct runner *a, struct row *r, enum hmmu_uffd_gate gate)
+{
+	net_hold(gate, r->p);
+	runner_start(a, begin_run, &r->w[0]);
+	net_reached(gate);
+}
+
+static void begin_goes_on(struct runner *a, enum hmmu_uffd_gate gate)
+{
+	net_release(gate);
+	runner_join(a);
+}
+
 /* The hook's bracket comes, and is over, between the kernel's answer and the arming. */
 ISOLATED(replaced_between)
 {
@@ -167,12 +181,9 @@ ISOLATED(replaced_between)
 	row_map(&r, mm);
 	row_begin(&r);
 	replace(&r, 0, PAGES);
-	net_hold(UFFD_GATE_ARMED, r.p);
-	runner_start(&a, begin_run, &r.w[0]);
-	net_reached(UFFD_GATE_ARMED);
+	begin_held(&a, &r, UFFD_GATE_ARMED);
 	must(mmap(r.p + PAGE, PAGE, RW, ANON | MAP_FIXED, -1, 0) == r.p + PAGE);
-	net_release(UFFD_GATE_ARMED);
-	runner_join(&a);
+	begin_goes_on(&a, UFFD_GATE_ARMED);
 	must(!is_armed(&r.w[1]) && is_armed(&r.w[2]));
 	told(&r, 1);
 	told(&r, 2);
@@ -190,17 +201,14 @@ ISOLATED(inserted_between)
 	row_map(&r, mm);
 	row_begin(&r);
 	replace(&r, 0, PAGES);
-	net_hold(UFFD_GATE_ARMED, r.p);
-	runner_start(&a, begin_run, &r.w[0]);
-	net_reached(UFFD_GATE_ARMED);
+	begin_held(&a, &r, UFFD_GATE_ARMED);
 	watch_remove(&r.w[1]);
 	must(mmap(r.p + PAGE, PAGE, RW, ANON | MAP_FIXED, -1, 0) == r.p + PAGE);
 	row_add(&r, mm, 1);
 	watch_remove(&r.w[3]);
 	memset(&r.w[3], 0x5a, sizeof(r.w[3]));
 	r.in[3] = false;
-	net_release(UFFD_GATE_ARMED);
-	runner_join(&a);
+	begin_goes_on(&a, UFFD_GATE_ARMED);
 	must(!is_armed(&r.w[1]) && is_armed(&r.w[2]));
 	for (size_t i = 0; i < sizeof(r.w[3]); i++)
 		must(((unsigned char *)&r.w[3])[i] == 0x5a);
@@ -222,15 +230,12 @@ ISOLATED(removed_before)
 	half = raw_mmap(r.p + 4 * PAGE, 4 * PAGE, RW, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED,
 			-1, 0);
 	must(half == r.p + 4 * PAGE);
-	net_hold(UFFD_GATE_FOUND, r.p);
-	runner_start(&a, begin_run, &r.w[0]);
-	net_reached(UFFD_GATE_FOUND);
+	begin_held(&a, &r, UFFD_GATE_FOUND);
 	for (unsigned int i = 4; i < PAGES; i++) {
 		watch_remove(&r.w[i]);
 		r.in[i] = false;
 	}
-	net_release(UFFD_GATE_FOUND);
-	runner_join(&a);
+	begin_goes_on(&a, UFFD_GATE_FOUND);
 	must(hmmu_mapping_registered((uint64_t)r.p, (uint64_t)half) == 1);
 	must(hmmu_mapping_registered((uint64_t)half, (uint64_t)half + 4 * PAGE) == 0);
 	must(is_armed(&r.w[0]) && is_armed(&r.w[3]));

@@ -79,7 +79,7 @@ static enum where look(const struct hmmu_tasks *t, int tid)
 	char buf[256];
 	const char *p = buf;
 
-	if (hmmu_task_read(t, tid, "syscall", buf, sizeof(buf)) <= 0)
+	if (hmmu_task_read(t, tid, "/syscall", buf, sizeof(buf)) <= 0)
 		return OUTSIDE;
 	/* -1: blocked, in no system call: a page fault, perhaps on the entry itself. */
 	if (buf[0] < '0' || buf[0] > '9')
@@ -92,7 +92,7 @@ static unsigned long ran(const struct hmmu_tasks *t, int tid)
 	char buf[128] = "";
 	const char *p = buf;
 
-	return hmmu_task_read(t, tid, "schedstat", buf, sizeof(buf)) > 0 ? hmmu_number(&p) : 0;
+	return hmmu_task_read(t, tid, "/schedstat", buf, sizeof(buf)) > 0 ? hmmu_number(&p) : 0;
 }
 
 static void a_while(void)

@@ -70,33 +70,12 @@ int hmmu_seccomp_fd(int caller, int fd, bool *own)
 	return copy >= 0 || copy == -EBADF ? (int)copy : -EOPNOTSUPP;
 }
 
-static char *append(char *to, const char *text)
-{
-	while (*text)
-		*to++ = *text++;
-	return to;
-}
-
-void hmmu_seccomp_proc(char *to, const char *before, int number, const char *after)
-{
-	char digits[12], *p = append(to, before);
-	int n = 0;
-
-	do {
-		digits[n++] = (char)('0' + number % 10);
-		number /= 10;
-	} while (number);
-	while (n)
-		*p++ = digits[--n];
-	*append(p, after) = '\0';
-}
-
 /* A descriptor to read the same file: a mapping needs one. -errno. */
 static long reopen(int fd)
 {
-	char path[HMMU_SECCOMP_PROC_NAME];
+	char path[HMMU_PROC_NAME];
 
-	hmmu_seccomp_proc(path, "/proc/thread-self/fd/", fd, "");
+	hmmu_proc_name(path, "/proc/thread-self/fd/", fd, "");
 	return hmmu_syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 }
 

@@ -109,9 +109,9 @@ static bool read_rights(const char *path, struct rights *r)
 static bool same_rights(int caller)
 {
 	struct rights mine, theirs;
-	char path[HMMU_SECCOMP_PROC_NAME];
+	char path[HMMU_PROC_NAME];
 
-	hmmu_seccomp_proc(path, "/proc/", caller, "/status");
+	hmmu_proc_name(path, "/proc/", caller, "/status");
 	return read_rights("/proc/thread-self/status", &mine) && read_rights(path, &theirs) &&
 	       mine.sum == theirs.sum;
 }
@@ -138,9 +138,9 @@ static bool equal(const struct hmmu_seccomp_opened *a, const struct hmmu_seccomp
 static bool same_root(int caller)
 {
 	struct hmmu_seccomp_opened mine, theirs;
-	char path[HMMU_SECCOMP_PROC_NAME];
+	char path[HMMU_PROC_NAME];
 
-	hmmu_seccomp_proc(path, "/proc/", caller, "/root");
+	hmmu_proc_name(path, "/proc/", caller, "/root");
 	return identify(AT_FDCWD, "/proc/thread-self/root", 0, &mine) &&
 	       identify(AT_FDCWD, path, 0, &theirs) && equal(&mine, &theirs);
 }
@@ -165,12 +165,12 @@ static long open_from(long at, const char *path)
 /* For a caller that shares not everything with this thread. */
 static long open_apart(int caller, const char *path)
 {
-	char name[HMMU_SECCOMP_PROC_NAME];
+	char name[HMMU_PROC_NAME];
 	long at, fd;
 
 	if (!same_root(caller))
 		return -EOPNOTSUPP;
-	hmmu_seccomp_proc(name, "/proc/", caller, "/cwd");
+	hmmu_proc_name(name, "/proc/", caller, "/cwd");
 	at = hmmu_syscall(SYS_openat, AT_FDCWD, name, OPEN_PATH);
 	if (at < 0)
 		return -EOPNOTSUPP;
@@ -194,7 +194,7 @@ int hmmu_seccomp_open_path(int caller, const char *path, struct hmmu_seccomp_ope
 	long fd = open_it(caller, path), memory = compare(caller, KCMP_VM);
 
 	f->fd = (int)fd;
-	hmmu_seccomp_proc(f->name, "/proc/thread-self/fd/", fd < 0 ? 0 : f->fd, "");
+	hmmu_proc_name(f->name, "/proc/thread-self/fd/", fd < 0 ? 0 : f->fd, "");
 	if (fd >= 0 && !identify(f->fd, "", AT_EMPTY_PATH, f)) {
 		hmmu_syscall(SYS_close, fd);
 		f->fd = -1;

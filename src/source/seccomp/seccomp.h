@@ -80,6 +80,7 @@
 
 #include "lock.h"
 #include "source/source.h"
+#include "source/tasks.h"
 
 /* As many calls can be under way; one more caller waits. */
 #define SECCOMP_SLOTS 256
@@ -236,16 +237,13 @@ void hmmu_seccomp_mapped(int fd, unsigned long *start, unsigned long *end);
  * there is no file. */
 void hmmu_seccomp_shown(struct hmmu_seccomp_files *f, unsigned long from, unsigned long to,
 			unsigned long *start, unsigned long *end);
-#define HMMU_SECCOMP_PROC_NAME 48
-/* @before, the number, @after, at @to. */
-void hmmu_seccomp_proc(char *to, const char *before, int number, const char *after);
 
 /* paths.c: what a path led to. */
 struct hmmu_seccomp_opened {
 	int fd; /* O_PATH; negative: none */
 	uint64_t inode, mount;
 	uint32_t major, minor;
-	char name[HMMU_SECCOMP_PROC_NAME]; /* a path that leads there, for this thread */
+	char name[HMMU_PROC_NAME]; /* a path that leads there, for this thread */
 };
 /* The caller's @path. -EOPNOTSUPP: it is not known what it leads to. Another -errno: the
  * answer. Context: an executor. */

@@ -21,6 +21,7 @@
 #include "arch/syscall.h"
 #include "instance.h"
 #include "notifier/notifier.h"
+#include "source/tasks.h"
 #include "source/userfaultfd/userfaultfd.h"
 
 #define COUNT_EVERY 256
@@ -37,7 +38,8 @@ static bool count_one(const struct uffd_extent *e, void *arg)
 static uint64_t max_map_count(void)
 {
 	char text[32] = "";
-	uint64_t max = 0;
+	const char *p = text;
+	uint64_t max;
 	long fd = hmmu_syscall(SYS_openat, AT_FDCWD, "/proc/sys/vm/max_map_count",
 			       O_RDONLY | O_CLOEXEC);
 
@@ -45,8 +47,7 @@ static uint64_t max_map_count(void)
 		return 65530;
 	hmmu_syscall(SYS_read, fd, text, sizeof(text) - 1);
 	hmmu_syscall(SYS_close, fd);
-	for (const char *p = text; *p >= '0' && *p <= '9'; p++)
-		max = max * 10 + (uint64_t)(*p - '0');
+	max = hmmu_number(&p);
 	return max ? max : 65530;
 }
 

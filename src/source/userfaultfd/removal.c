@@ -106,7 +106,7 @@ static bool in_another_call(const struct hmmu_tasks *t, int tid)
 	const char *p = text;
 	unsigned long nr;
 
-	if (hmmu_task_read(t, tid, "syscall", text, sizeof(text)) <= 0)
+	if (hmmu_task_read(t, tid, "/syscall", text, sizeof(text)) <= 0)
 		return false;
 	if (*p == '-')
 		return true;
@@ -120,7 +120,7 @@ static enum verdict look_at(const struct hmmu_tasks *t, int tid)
 {
 	unsigned long flags;
 	char text[512], state;
-	long n = hmmu_task_read(t, tid, "stat", text, sizeof(text));
+	long n = hmmu_task_read(t, tid, "/stat", text, sizeof(text));
 
 	if (n == -ENOENT || n == -ESRCH)
 		return OUTSIDE; /* gone */
