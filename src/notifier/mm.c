@@ -318,8 +318,8 @@ static void forget_summary(struct mm_struct *mm)
 			i |= 63;
 			continue;
 		}
-		if (s->leaf[i] & SUMMARY_FEW)
-			hmmu_summary_forget_few(s->leaf[i]);
+		if ((s->leaf[i] & SUMMARY_KIND) == SUMMARY_FEW)
+			hmmu_summary_forget_few(s, i);
 		else if (s->leaf[i])
 			hmmu_syscall(SYS_madvise, s->leaf[i], sizeof(struct hmmu_summary_leaf),
 				     MADV_DONTNEED);

@@ -80,9 +80,74 @@ static inline uint64_t next_word(uint64_t a)
 	return (a | 63) + 1;
 }
 
+/* NULL: @leaf is no table. */
 static struct hmmu_summary_few *few_of(uint64_t leaf)
 {
-	return (struct hmmu_summary_few *)(leaf & ~SUMMARY_FEW);
+	return (leaf & SUMMARY_KIND) == SUMMARY_FEW
+		       ? (struct hmmu_summary_few *)(leaf & ~SUMMARY_KIND)
+		       : NULL;
+}
+
+/* The same for a leaf. */
+static inline struct hmmu_summary_leaf *leaf_of(uint64_t leaf)
+{
+	return (int64_t)leaf > 0 ? (struct hmmu_summary_leaf *)leaf : NULL;
+}
+
+static bool is_one(uint64_t leaf)
+{
+	return (leaf & SUMMARY_KIND) == SUMMARY_ONE;
+}
+
+/* What of [start, last] lies in @gib, as cells of @level, counted from the first of all. */
+struct part {
+	uint64_t first, last;
+};
+
+static struct part part_of(uint64_t start, uint64_t last, uint64_t gib, unsigned int level)
+{
+	uint64_t from = gib << 30, to = from + (1u << 30) - 1;
+
+	return (struct part){(start > from ? start : from) >> shift_of(level),
+			     (last < to ? last : to) >> shift_of(level)};
+}
+
+static uint64_t make_one(uint64_t start, uint64_t last, uint64_t gib, unsigned int level)
+{
+	struct part p = part_of(start, last, gib, 0);
+
+	return SUMMARY_ONE | (p.first & 0x3ffff) | (p.last & 0x3ffff) << 18 |
+	       (uint64_t)level << 36;
+}
+
+static unsigned int level_of_one(uint64_t one)
+{
+	return one >> 36 & 3;
+}
+
+/* Its cells of @level, counted from the first of the GiB. */
+static struct part part_of_one(uint64_t one, unsigned int level)
+{
+	return (struct part){(one & 0x3ffff) >> 6 * level, (one >> 18 & 0x3ffff) >> 6 * level};
+}
+
+/* Cells [a, b], counted from the first of all, as far as they lie in a's word. */
+static uint64_t one_bits(uint64_t one, int kind, unsigned int level, uint64_t a, uint64_t b)
+{
+	unsigned int own = level_of_one(one);
+	struct part p = part_of_one(one, level);
+	uint64_t up = (1ULL << (18 - 6 * level)) - 1, gib = a & ~up;
+	uint64_t first = gib + p.first, last = gib + p.last;
+
+	if (kind == ANY ? level < own : level != own)
+		return 0;
+	if (first < a)
+		first = a;
+	if (last > (a | 63))
+		last = a | 63;
+	if (last > b)
+		last = b;
+	return first <= last ? mask_of(first, last) : 0;
 }
 
 static inline unsigned int first_block(const struct hmmu_summary_few *few, uint64_t key)
@@ -137,37 +202,38 @@ static __attribute__((noinline)) uint64_t few_bits(struct hmmu_summary_few *few,
 	return bits;
 }
 
-/* The word that holds @cell's bit; NULL: there is none such, so no bit is set, but perhaps in
- * *few. seqcst, as a missing leaf stands for 64 clear cells in the Dekker pair; pairs with the
- * publication in hmmu_summary_give(). */
+/* The word that holds @cell's bit; NULL: there is none such, so no bit is set, but perhaps by
+ * *other, what leaf[] says. seqcst, as a missing leaf stands for 64 clear cells in the Dekker
+ * pair; pairs with the publication in hmmu_summary_give() and in put_alone(). */
 static inline uint64_t *word_of(struct hmmu_summary *s, int kind, unsigned int level,
-				uint64_t cell, struct hmmu_summary_few **few)
+				uint64_t cell, uint64_t *other)
 {
 	unsigned int up;
 	uint64_t leaf;
 
-	*few = NULL;
+	*other = 0;
 	if (level >= LEAF_LEVELS)
 		return top_words(s, kind, level) + (cell >> 6);
 	up = 30 - shift_of(level); /* log2 of cells per GiB */
 	leaf = hmmu_load_seqcst(&s->leaf[cell >> up]);
-	if (leaf & SUMMARY_FEW)
-		*few = few_of(leaf);
-	if ((int64_t)leaf <= 0)
+	if (!leaf_of(leaf)) {
+		*other = leaf;
 		return NULL;
-	return leaf_words((struct hmmu_summary_leaf *)leaf, kind, level) +
-	       ((cell & ((1ULL << up) - 1)) >> 6);
+	}
+	return leaf_words(leaf_of(leaf), kind, level) + ((cell & ((1ULL << up) - 1)) >> 6);
 }
 
 /* Which of the cells [a, b], as far as they lie in a's word, are set. */
 static inline uint64_t load_bits(struct hmmu_summary *s, int kind, unsigned int level,
 				 uint64_t a, uint64_t b)
 {
-	struct hmmu_summary_few *few;
-	const uint64_t *word = word_of(s, kind, level, a, &few);
+	uint64_t other;
+	const uint64_t *word = word_of(s, kind, level, a, &other);
 
-	if (few)
-		return few_bits(few, kind, level, a, b);
+	if (is_one(other))
+		return one_bits(other, kind, level, a, b);
+	if (other)
+		return few_bits(few_of(other), kind, level, a, b);
 	return word ? hmmu_load_seqcst(word) & mask_of(a, b) : 0;
 }
 
@@ -200,10 +266,10 @@ bool hmmu_summary_search(struct hmmu_summary *s, uint64_t gate, uint64_t start, 
 	return false;
 }
 
-/* A new table is full at three quarters, the smallest at two of two. */
+/* Of 16 blocks 13 may be used, and both of two. */
 static bool has_room(const struct hmmu_summary_few *few, unsigned int more)
 {
-	return few->used + more <= few->size - few->size / 4;
+	return few->used + more <= few->size - few->size * 3 / 16;
 }
 
 /* With mm->lock: a place for @cell's word on its way: free, or its own is 0 by now. */
@@ -246,19 +312,39 @@ static unsigned int pages_of(const struct hmmu_summary_few *few)
 	return 1 + (unsigned int)__builtin_popcountll(cells & 0x0101010101010101);
 }
 
-/* What cells [a, b] of level 0, all of @gib, need; 0: nothing. */
-static uint64_t few_needs(uint64_t leaf, uint64_t a, uint64_t b)
+/* Of words [a, b], what are not of [c, d]. */
+static uint64_t words_beside(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
-	struct hmmu_summary_few *few = few_of(leaf);
-	unsigned int missing = 0, places = 0;
-	bool one = a >> 6 == b >> 6;
-	uint64_t size;
+	uint64_t from = a > c ? a : c, to = b < d ? b : d;
 
-	if (!leaf)
-		return SUMMARY_FEW_MIN;
-	if (few->subs >= 4096 / 128 * pages_of(few))
+	return b - a + 1 - (from <= to ? to - from + 1 : 0);
+}
+
+/* Who is alone, and pages @p beside it. Each of level 0 has two words at most. */
+static uint64_t two_need(uint64_t one, struct part p)
+{
+	struct part was = part_of_one(one, 0);
+	uint64_t words;
+
+	if (level_of_one(one) > 0)
 		return sizeof(struct hmmu_summary_leaf);
-	for (; a <= b; a = next_word(a)) {
+	words = (was.last >> 6) - (was.first >> 6) + 1 +
+		words_beside(p.first >> 6 & 4095, p.last >> 6 & 4095, was.first >> 6,
+			     was.last >> 6);
+	return words <= 2 ? SUMMARY_FEW_MIN : 2 * SUMMARY_FEW_MIN;
+}
+
+/* What pages @p, all of one GiB, need in its table; 0: nothing. */
+static uint64_t few_needs(struct hmmu_summary_few *few, struct part p)
+{
+	uint64_t size = sizeof(*few) + few->size * sizeof(few->block[0]) + 8;
+	uint64_t leaf = 4096 * pages_of(few);
+	unsigned int missing = 0, places = 0;
+	bool one = p.first >> 6 == p.last >> 6;
+
+	if (2 * size + leaf <= SUMMARY_PER_SUB * (uint64_t)few->subs)
+		return sizeof(struct hmmu_summary_leaf);
+	for (uint64_t a = p.first; a <= p.last; a = next_word(a)) {
 		struct hmmu_summary_block *place;
 
 		if (few_word(few, a))
@@ -270,8 +356,16 @@ static uint64_t few_needs(uint64_t leaf, uint64_t a, uint64_t b)
 	/* A place that is given away is not that of the other word of the same range. */
 	if (has_room(few, missing) || (one && missing == 1 && places == 1))
 		return 0;
-	size = 2 * (sizeof(*few) + few->size * sizeof(few->block[0]) + 8);
-	return size <= SUMMARY_FEW_MAX ? size : sizeof(struct hmmu_summary_leaf);
+	return 2 * size <= SUMMARY_FEW_MAX ? 2 * size : sizeof(struct hmmu_summary_leaf);
+}
+
+static uint64_t gib_needs(uint64_t leaf, unsigned int level, struct part p)
+{
+	if (!leaf || leaf_of(leaf))
+		return 0;
+	if (level > 0)
+		return sizeof(struct hmmu_summary_leaf);
+	return is_one(leaf) ? two_need(leaf, p) : few_needs(few_of(leaf), p);
 }
 
 bool hmmu_summary_missing(struct hmmu_summary *s, uint64_t start, uint64_t last,
@@ -286,23 +380,36 @@ bool hmmu_summary_missing(struct hmmu_summary *s, uint64_t start, uint64_t last,
 		return false;
 	/* At most 64 cells of 16 MiB: two GiBs. */
 	for (uint64_t gib = start >> 30; gib <= last >> 30; gib++) {
-		uint64_t leaf = hmmu_load_relaxed(&s->leaf[gib]);
-		uint64_t from = gib << 18, to = from + (1u << 18) - 1;
-
-		if ((int64_t)leaf > 0)
-			continue;
 		need->gib = gib;
-		need->size = sizeof(struct hmmu_summary_leaf);
-		if (level == 0)
-			need->size = few_needs(leaf, start >> 12 > from ? start >> 12 : from,
-					       last >> 12 < to ? last >> 12 : to);
+		need->size = gib_needs(hmmu_load_relaxed(&s->leaf[gib]), level,
+				       part_of(start, last, gib, 0));
 		if (need->size)
 			return true;
 	}
 	return false;
 }
 
-static void fill_leaf(struct hmmu_summary_leaf *leaf, const struct hmmu_summary_few *old)
+static void put_bits(uint64_t *words, struct part p)
+{
+	for (uint64_t a = p.first; a <= p.last; a = next_word(a))
+		words[a >> 6] |= mask_of(a, p.last);
+}
+
+static void leaf_of_one(struct hmmu_summary_leaf *leaf, uint64_t one)
+{
+	unsigned int own = level_of_one(one);
+	struct part p = part_of_one(one, own);
+
+	for (unsigned int level = own; level < LEAF_LEVELS; level++)
+		put_bits(leaf_words(leaf, ANY, level), part_of_one(one, level));
+	if (own == 0)
+		return;
+	put_bits(leaf_words(leaf, OWN, own), p);
+	for (uint64_t c = p.first; c <= p.last; c++)
+		++*(own == 1 ? &leaf->count1[c] : &leaf->count2[c]);
+}
+
+static void leaf_of_few(struct hmmu_summary_leaf *leaf, const struct hmmu_summary_few *old)
 {
 	leaf->any2[0] = old->any2[0];
 	for (uint64_t i = 0; i < old->size; i++) {
@@ -315,7 +422,25 @@ static void fill_leaf(struct hmmu_summary_leaf *leaf, const struct hmmu_summary_
 	}
 }
 
-static void fill_few(struct hmmu_summary_few *few, const struct hmmu_summary_few *old)
+static void fill_leaf(struct hmmu_summary_leaf *leaf, uint64_t old)
+{
+	if (is_one(old))
+		leaf_of_one(leaf, old);
+	else if (old)
+		leaf_of_few(leaf, few_of(old));
+}
+
+static void few_of_one(struct hmmu_summary_few *few, uint64_t one)
+{
+	struct part p = part_of_one(one, 0);
+
+	few->subs = 1;
+	put_bits(few->any2, part_of_one(one, 2));
+	for (uint64_t a = p.first; a <= p.last; a = next_word(a))
+		few_set(few, a, mask_of(a, p.last));
+}
+
+static void few_of_few(struct hmmu_summary_few *few, const struct hmmu_summary_few *old)
 {
 	few->any2[0] = old->any2[0];
 	few->subs = old->subs;
@@ -325,13 +450,21 @@ static void fill_few(struct hmmu_summary_few *few, const struct hmmu_summary_few
 	}
 }
 
+static void fill_few(struct hmmu_summary_few *few, uint64_t old)
+{
+	if (is_one(old))
+		few_of_one(few, old);
+	else if (old)
+		few_of_few(few, few_of(old));
+}
+
 bool hmmu_summary_give(struct hmmu_summary *s, const struct hmmu_summary_need *need, void *mem)
 {
 	uint64_t old = hmmu_load_relaxed(&s->leaf[need->gib]), leaf = (uint64_t)(uintptr_t)mem;
 	bool early = HMMU_PLANTED(LEAF_BEFORE_BITS);
 	struct hmmu_summary_few *few = mem;
 
-	if ((int64_t)old > 0)
+	if (leaf_of(old))
 		return false;
 	if (need->size <= SUMMARY_FEW_MAX) {
 		few->size = (need->size - sizeof(*few)) / sizeof(few->block[0]);
@@ -341,10 +474,10 @@ bool hmmu_summary_give(struct hmmu_summary *s, const struct hmmu_summary_need *n
 	 * whose bits it has. */
 	if (early)
 		hmmu_store_seqcst(&s->leaf[need->gib], leaf);
-	if (old && leaf & SUMMARY_FEW)
-		fill_few(few, few_of(old));
-	else if (old)
-		fill_leaf(mem, few_of(old));
+	if (few_of(leaf))
+		fill_few(few, old);
+	else
+		fill_leaf(mem, old);
 	if (!early)
 		hmmu_store_seqcst(&s->leaf[need->gib], leaf);
 	return true;
@@ -356,9 +489,9 @@ static void set_cells(struct hmmu_summary *s, int kind, unsigned int level, uint
 		      uint64_t b)
 {
 	for (; a <= b; a = next_word(a)) {
-		struct hmmu_summary_few *few;
-		uint64_t *word = word_of(s, kind, level, a, &few);
-		uint64_t mask = mask_of(a, b);
+		uint64_t other, mask = mask_of(a, b);
+		uint64_t *word = word_of(s, kind, level, a, &other);
+		struct hmmu_summary_few *few = few_of(other);
 
 		if (few && level == 0)
 			few_set(few, a, mask);
@@ -372,8 +505,9 @@ static void set_cells(struct hmmu_summary *s, int kind, unsigned int level, uint
 /* The same for cells that have been found empty: @bits of a's word. */
 static void clear_cells(struct hmmu_summary *s, unsigned int level, uint64_t a, uint64_t bits)
 {
-	struct hmmu_summary_few *few;
-	uint64_t *word = word_of(s, ANY, level, a, &few);
+	uint64_t other;
+	uint64_t *word = word_of(s, ANY, level, a, &other);
+	struct hmmu_summary_few *few = few_of(other);
 
 	if (few && level == 0)
 		word = few_word(few, a);
@@ -391,14 +525,13 @@ static void clear_cells(struct hmmu_summary *s, unsigned int level, uint64_t a, 
 static inline bool all_set(struct hmmu_summary *s, uint64_t start, uint64_t last)
 {
 	const struct hmmu_summary_leaf *leaf;
-	uint64_t at, mask;
+	uint64_t mask;
 
 	if ((start ^ last) >> 18)
 		return false;
-	at = hmmu_load_relaxed(&s->leaf[start >> 30]);
-	if ((int64_t)at <= 0)
+	leaf = leaf_of(hmmu_load_relaxed(&s->leaf[start >> 30]));
+	if (!leaf)
 		return false;
-	leaf = (const struct hmmu_summary_leaf *)at;
 	mask = mask_of(start >> 12, last >> 12);
 	return !(mask & ~hmmu_load_relaxed(&leaf->any0[start >> 18 & 4095])) &&
 	       hmmu_load_relaxed(&leaf->any1[start >> 24 & 63]) >> (start >> 18 & 63) & 1 &&
@@ -412,26 +545,41 @@ static inline bool all_set(struct hmmu_summary *s, uint64_t start, uint64_t last
 static void count_few(struct hmmu_summary *s, uint64_t start, uint64_t last, uint32_t more)
 {
 	for (uint64_t gib = start >> 30; gib <= last >> 30; gib++) {
-		uint64_t leaf = hmmu_load_relaxed(&s->leaf[gib]);
+		struct hmmu_summary_few *few = few_of(hmmu_load_relaxed(&s->leaf[gib]));
 
-		if (leaf & SUMMARY_FEW)
-			few_of(leaf)->subs += more;
+		if (few)
+			few->subs += more;
 	}
 }
 
-/* Somebody of level 1 or 2 is there, or comes and has provided it. */
-static struct hmmu_summary_leaf *full_leaf(struct hmmu_summary *s, uint64_t gib)
+/* Where nobody is, it is one. Seqcst: the store half of G2's pair. */
+static void put_alone(struct hmmu_summary *s, unsigned int level, uint64_t start, uint64_t last)
 {
-	return (struct hmmu_summary_leaf *)hmmu_load_relaxed(&s->leaf[gib]);
+	for (uint64_t gib = start >> 30; gib <= last >> 30; gib++)
+		if (!hmmu_load_relaxed(&s->leaf[gib]))
+			hmmu_store_seqcst(&s->leaf[gib], make_one(start, last, gib, level));
 }
 
+/* Where it was alone, nobody is. A start that still sees it finds nobody in the tree. */
+static void take_alone(struct hmmu_summary *s, uint64_t start, uint64_t last)
+{
+	for (uint64_t gib = start >> 30; gib <= last >> 30; gib++)
+		if (is_one(hmmu_load_relaxed(&s->leaf[gib])))
+			hmmu_store_release(&s->leaf[gib], 0);
+}
+
+/* NULL: it is alone in that GiB. */
 static uint32_t *count_of(struct hmmu_summary *s, unsigned int level, uint64_t cell)
 {
+	struct hmmu_summary_leaf *leaf;
+
 	switch (level) {
 	case 1:
-		return &full_leaf(s, cell >> 12)->count1[cell & 4095];
+		leaf = leaf_of(hmmu_load_relaxed(&s->leaf[cell >> 12]));
+		return leaf ? &leaf->count1[cell & 4095] : NULL;
 	case 2:
-		return &full_leaf(s, cell >> 6)->count2[cell & 63];
+		leaf = leaf_of(hmmu_load_relaxed(&s->leaf[cell >> 6]));
+		return leaf ? &leaf->count2[cell & 63] : NULL;
 	case 3:
 		return &s->count3[cell];
 	case 4:
@@ -448,40 +596,47 @@ void hmmu_summary_add(struct hmmu_summary *s, uint64_t start, uint64_t last)
 	start = clamp(start);
 	last = clamp(last);
 	own = level_of(start, last);
-	if (own > 0) {
-		uint64_t a = start >> shift_of(own), b = last >> shift_of(own);
-
-		for (uint64_t c = a; c <= b; c++)
-			++*count_of(s, own, c);
-		set_cells(s, OWN, own, a, b);
-	} else {
+	if (own == 0) {
 		if (all_set(s, start, last))
 			return;
 		count_few(s, start, last, 1);
 	}
+	if (own < LEAF_LEVELS)
+		put_alone(s, own, start, last);
+	if (own > 0) {
+		uint64_t a = start >> shift_of(own), b = last >> shift_of(own);
+
+		for (uint64_t c = a; c <= b; c++) {
+			uint32_t *count = count_of(s, own, c);
+
+			if (count)
+				++*count;
+		}
+		set_cells(s, OWN, own, a, b);
+	}
 	for (level = own; level < SUMMARY_LEVELS; level++) {
-		/* A leaf that is missing for a coarser level is missing for own too:
-		 * the caller has provided it. */
 		set_cells(s, ANY, level, start >> shift_of(level), last >> shift_of(level));
 	}
 }
 
 void hmmu_summary_del(struct hmmu_summary *s, uint64_t start, uint64_t last)
 {
-	struct hmmu_summary_few *few;
 	unsigned int own;
+	uint64_t other;
 
 	start = clamp(start);
 	last = clamp(last);
 	own = level_of(start, last);
-	if (own == 0) {
-		count_few(s, start, last, -1u);
-		return; /* healed when a start finds nobody */
+	if (own == 0)
+		count_few(s, start, last, -1u); /* healed when a start finds nobody */
+	for (uint64_t c = start >> shift_of(own); own && c <= last >> shift_of(own); c++) {
+		uint32_t *count = count_of(s, own, c);
+
+		if (count && --*count == 0)
+			hmmu_and_seqcst(word_of(s, OWN, own, c, &other), ~(1ULL << (c & 63)));
 	}
-	for (uint64_t c = start >> shift_of(own); c <= last >> shift_of(own); c++) {
-		if (--*count_of(s, own, c) == 0)
-			hmmu_and_seqcst(word_of(s, OWN, own, c, &few), ~(1ULL << (c & 63)));
-	}
+	if (own < LEAF_LEVELS)
+		take_alone(s, start, last);
 }
 
 /* The last address of @cell. */
@@ -533,9 +688,9 @@ void hmmu_summary_heal(struct hmmu_summary *s, const struct hmmu_itree *t, uint6
 }
 
 /* Nobody subscribes any more. A straggling hook may look: it finds nobody, which is true. */
-void hmmu_summary_forget_few(uint64_t leaf)
+void hmmu_summary_forget_few(struct hmmu_summary *s, uint64_t gib)
 {
-	struct hmmu_summary_few *few = few_of(leaf);
+	struct hmmu_summary_few *few = few_of(hmmu_load_relaxed(&s->leaf[gib]));
 
 	hmmu_store_seqcst(&few->any2[0], 0);
 	for (uint64_t i = 0; i < few->size; i++)

@@ -16,25 +16,33 @@
  * Bits are written with mm->lock held, seqcst: they are one half of the Dekker pair of
  * G2 (notifier.h). own is counted and exact. any is set by insert and cleared lazily:
  * a start that took the lock for nothing clears the cells that the tree shows empty
- * (heal), so that remove has nothing to do here.
+ * (heal), so that remove has nothing to do here but where one was alone.
  *
  * Addresses of 2^47 and above share the last cell of each level: false alarms there,
  * never a miss.
  *
- * Levels 0-2 of one GiB are one leaf: pages, of which the touched ones count. A GiB with
- * few subscriptions, all of them of level 0, has a table of its words of level 0 instead:
- * 64 bytes for two of them, and twice that when it is full. any[1] of such a GiB is which of
- * its words are not 0. Once a leaf costs no more than 128 bytes for each of them, or one of
- * level 1 or 2 comes, it becomes a leaf, and stays one.
+ * What levels 0-2 of a GiB have, leaf[gib] says in one of four ways:
+ *
+ *	nothing		no cell is set
+ *	one		the only subscription that touches it, its pages and level, in the word
+ *			itself. Gone with it
+ *	a table		few, all of level 0: their words of level 0. 64 bytes for two words,
+ *			and twice that when it is full. any[1] is which words are not 0
+ *	a leaf		all cells: pages, of which the touched ones count
+ *
+ * A second one makes a table, or a leaf if either is of level 1 or 2; so does the next of these
+ * that comes to a table. A table becomes a leaf also when all that the GiB has cost by then is
+ * within 80 bytes for each of them: with their share of the tree and the structure, 256. A
+ * leaf stays one.
  *
  *	start				insert (mm->lock held)
- *	load leaf[gib]	[seqcst]	fill a larger one from the one that was there
+ *	load leaf[gib]	[seqcst]	fill a larger one from what was there
  *	load its word	[seqcst]	leaf[gib] = the larger one	[seqcst]
  *					set my bits in it, look at the slots
- *	[Required: whoever was in the table before is found in either. Who loads the old one
+ *	[Required: whoever was there before is found in either. Who loads the old one
  *	 comes before that store, so its slot is seen: G2's pair, as where a leaf was missing.]
  *
- * What was replaced is never given back: somebody may be looking at it.
+ * A table that was replaced is never given back: somebody may be looking at it.
  */
 #ifndef HMMU_SUMMARY_H
 #define HMMU_SUMMARY_H
@@ -60,9 +68,13 @@ struct hmmu_summary_leaf {
 	uint32_t count2[64];
 };
 
-#define SUMMARY_FEW (1ULL << 63) /* in leaf[]: a table of few words */
+/* leaf[]: 0, the address of a leaf, or with one of these on top */
+#define SUMMARY_FEW (2ULL << 62) /* the address of a table */
+#define SUMMARY_ONE (3ULL << 62) /* its first page in the GiB, last page << 18, level << 36 */
+#define SUMMARY_KIND (3ULL << 62)
 #define SUMMARY_FEW_MIN 64u
-#define SUMMARY_FEW_MAX 8192u
+#define SUMMARY_FEW_MAX 32768u
+#define SUMMARY_PER_SUB 80 /* bytes of tables and leaf */
 
 /* Keys only come, but one whose word is 0 may give way to another. */
 struct hmmu_summary_few {
@@ -86,7 +98,7 @@ struct hmmu_summary {
 	uint32_t count3[SUMMARY_GIBS];
 	uint32_t count4[SUMMARY_GIBS / 64];
 	uint32_t count5[SUMMARY_GIBS / 64 / 64];
-	uint64_t leaf[SUMMARY_GIBS]; /* its address, seqcst; 0: no cell set */
+	uint64_t leaf[SUMMARY_GIBS]; /* seqcst */
 };
 
 /* The level of [start, last]. */
@@ -107,7 +119,7 @@ static inline bool hmmu_summary_watched(struct hmmu_summary *s, uint64_t gate, u
 	if (gate != 1 || (start ^ last) >> 18 || start >> SUMMARY_BITS)
 		return hmmu_summary_search(s, gate, start, last);
 	at = hmmu_load_seqcst(&s->leaf[start >> 30]);
-	if ((int64_t)at <= 0) /* none, or SUMMARY_FEW */
+	if ((int64_t)at <= 0) /* no leaf */
 		return at && hmmu_summary_search(s, gate, start, last);
 	leaf = (const struct hmmu_summary_leaf *)at;
 	mask = (~0ULL << (start >> 12 & 63)) & (~0ULL >> (63 - (last >> 12 & 63)));
@@ -125,8 +137,8 @@ bool hmmu_summary_missing(struct hmmu_summary *s, uint64_t start, uint64_t last,
 			  struct hmmu_summary_need *need);
 /* With mm->lock: true = taken, false = somebody was faster, unmap it. */
 bool hmmu_summary_give(struct hmmu_summary *s, const struct hmmu_summary_need *need, void *mem);
-/* What is in leaf[], a table: empty from now on. */
-void hmmu_summary_forget_few(uint64_t leaf);
+/* That GiB has a table: empty from now on. */
+void hmmu_summary_forget_few(struct hmmu_summary *s, uint64_t gib);
 
 /* With mm->lock. */
 void hmmu_summary_add(struct hmmu_summary *s, uint64_t start, uint64_t last);

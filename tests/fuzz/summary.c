@@ -97,7 +97,7 @@ static bool room(uint64_t start, uint64_t last)
 		gibs[leaves] = need.gib;
 		pool[leaves] = calloc(1, need.size);
 		FUZZ_CHECK(hmmu_summary_give(&summary, &need, pool[leaves++]));
-		if (!(summary.leaf[need.gib] & SUMMARY_FEW))
+		if (need.size > SUMMARY_FEW_MAX)
 			FUZZ_CHECK(!hmmu_summary_give(&summary, &need, NULL));
 	}
 	return true;
@@ -203,8 +203,8 @@ static void forget(void)
 
 		for (unsigned int k = 0; (int64_t)at > 0 && k < 4096; k++)
 			FUZZ_CHECK(!leaf->count1[k] && !leaf->count2[k % 64]);
-		if (at & SUMMARY_FEW)
-			FUZZ_CHECK(!((struct hmmu_summary_few *)(at & ~SUMMARY_FEW))->subs);
+		if ((at & SUMMARY_KIND) == SUMMARY_FEW)
+			FUZZ_CHECK(!((struct hmmu_summary_few *)(at & ~SUMMARY_KIND))->subs);
 		summary.leaf[gibs[i]] = 0;
 	}
 	for (unsigned int i = 0; i < leaves; i++)

@@ -68,12 +68,9 @@ static void insert(void)
  */
 static void look_at_summary(void)
 {
-	/* It is alone in its GiB: a table of one line. */
-	uint64_t leaf = hmmu_load_relaxed(&mm->summary.leaf[BASE >> 30]);
-
 	(void)hmmu_load_relaxed(&mm->gate);
-	if (leaf)
-		(void)hmmu_load_relaxed((uint64_t *)(leaf & ~SUMMARY_FEW));
+	/* It is alone in its GiB. */
+	(void)hmmu_load_relaxed(&mm->summary.leaf[BASE >> 30]);
 }
 
 static void look_at_slots(void)

@@ -364,6 +364,38 @@ static const struct sched_program registering = {
 
 /* ---- the summary, clean-up, signals ----------------------------------- */
 
+/* Whom nothing of all this concerns, in the same GiB. */
+static struct mmu_interval_notifier others[2];
+
+static bool hear_nothing(struct mmu_interval_notifier *sub,
+			 const struct mmu_notifier_range *range, unsigned long cur_seq)
+{
+	sched_assert(false);
+	return true;
+}
+
+static void insert_other(unsigned int i)
+{
+	static const struct mmu_interval_notifier_ops ops = {.invalidate = hear_nothing};
+
+	sched_assert(mmu_interval_notifier_insert(
+			     &others[i], mm, WORLD_BASE + ((i + 1ul) << 20), PAGE, &ops) == 0);
+}
+
+/* With one, who comes is not alone: there are bits to heal. */
+static void open_with_other(void)
+{
+	world_open();
+	memset(others, 0, sizeof(others));
+	insert_other(0);
+}
+
+static void check_other(void)
+{
+	mmu_interval_notifier_remove(&others[0]);
+	world_close();
+}
+
 static void twice(unsigned long start, unsigned long length)
 {
 	struct mmu_notifier_range range;
@@ -406,42 +438,29 @@ static void insert_change(void *arg)
 static const struct sched_program heal = {
 	.name = "a false alarm heals",
 	.names = {"alarm", "driver"},
-	.setup = world_open,
+	.setup = open_with_other,
 	.enter = world_enter,
 	.state = world_state,
 	.threads = {half_page, insert_half_change},
-	.check = world_close,
+	.check = check_other,
 };
 
 static const struct sched_program heal_attached = {
 	.name = "an alarm meets who counts itself",
 	.names = {"alarm", "driver"},
-	.setup = world_open,
+	.setup = open_with_other,
 	.enter = world_enter,
 	.state = world_state,
 	.threads = {three_pages, insert_change},
-	.check = world_close,
+	.check = check_other,
 };
 
-/* Others come to the GiB: its table of two words becomes a larger one. */
-static struct mmu_interval_notifier others[2];
-
-static bool hear_nothing(struct mmu_interval_notifier *sub,
-			 const struct mmu_notifier_range *range, unsigned long cur_seq)
-{
-	sched_assert(false);
-	return true;
-}
-
+/* Others come to the GiB: who was alone gets a table, and that a larger one. */
 static void grow(void *arg)
 {
-	static const struct mmu_interval_notifier_ops ops = {.invalidate = hear_nothing};
-
 	memset(others, 0, sizeof(others));
 	for (unsigned int i = 0; i < 2; i++)
-		sched_assert(mmu_interval_notifier_insert(&others[i], mm,
-							  WORLD_BASE + ((i + 1ul) << 20), PAGE,
-							  &ops) == 0);
+		insert_other(i);
 }
 
 static void open_with_one(void)
@@ -458,9 +477,8 @@ static void read_change(void *arg)
 
 static void check_grown(void)
 {
-	for (unsigned int i = 0; i < 2; i++)
-		mmu_interval_notifier_remove(&others[i]);
-	world_close();
+	mmu_interval_notifier_remove(&others[1]);
+	check_other();
 }
 
 static const struct sched_program leaf_grows = {

@@ -44,9 +44,31 @@ static bool hear(struct mmu_interval_notifier *sub, const struct mmu_notifier_ra
 
 static const struct mmu_interval_notifier_ops ops = {.invalidate = hear};
 
+/* Nobody is looking at what it had: tables and leaves can go. All that is watched here lies in
+ * the first GiBs. */
+static void renew_summary(struct mm_struct *m)
+{
+	struct hmmu_summary *s = &m->summary;
+	size_t taken = m->arena.at ? HMMU_ARENA_CHUNK - m->arena.left : 0;
+
+	for (unsigned int gib = 0; gib < 64; gib++) {
+		if ((int64_t)s->leaf[gib] > 0)
+			hmmu_unmap((void *)s->leaf[gib], sizeof(struct hmmu_summary_leaf));
+		s->leaf[gib] = 0;
+	}
+	s->any3[0] = s->any4[0] = s->any5[0] = 0;
+	if (taken)
+		m->arena.at = memset(m->arena.at - taken, 0, taken);
+	else
+		m->arena.at = hmmu_map(HMMU_ARENA_CHUNK, false);
+	sched_assert(m->arena.at);
+	m->arena.left = HMMU_ARENA_CHUNK;
+}
+
 /* As new, whatever earlier runs did: a schedule is to mean the same each time. */
 void world_renew(struct mm_struct *m)
 {
+	renew_summary(m);
 	memset(m->slots, 0, sizeof(m->slots));
 	m->slots_high = 0;
 	m->next_id = 1;

@@ -247,15 +247,15 @@ static void test_insert_out_of_memory(void **state)
 	lim.rlim_max = old.rlim_max;
 	setrlimit(RLIMIT_AS, &lim);
 	errno = 77;
-	/* One of level 1 in another GiB: its leaf cannot be mapped. */
-	assert_int_equal(mmu_interval_notifier_insert(&b, mm, 1UL << 40, 65 * 4096, &ops),
+	/* One of level 1 in the same GiB: its leaf cannot be mapped. */
+	assert_int_equal(mmu_interval_notifier_insert(&b, mm, 1UL << 20, 65 * 4096, &ops),
 			 -ENOMEM);
 	assert_int_equal(errno, 77);
 	setrlimit(RLIMIT_AS, &old);
 	seq = mmu_interval_read_begin(&a);
 	invalidate(1);
 	assert_true(mmu_interval_read_retry(&a, seq));
-	assert_int_equal(mmu_interval_notifier_insert(&b, mm, 1UL << 40, 65 * 4096, &ops), 0);
+	assert_int_equal(mmu_interval_notifier_insert(&b, mm, 1UL << 20, 65 * 4096, &ops), 0);
 	mmu_interval_notifier_remove(&a);
 	mmu_interval_notifier_remove(&b);
 	assert_int_equal(hmmu_mm_close(mm), 0);

@@ -241,7 +241,9 @@ static void test_top_of_memory(void **state)
 	(void)state;
 	mm = hmmu_map(sizeof(*mm), true);
 	n = 0;
+	add(1ULL << 60, 1ULL << 60);
 	add(UINT64_MAX - 10, UINT64_MAX);
+	del(0);
 	assert_true(watched(UINT64_MAX, UINT64_MAX));
 	assert_true(watched(1ULL << 60, 1ULL << 60));
 	hmmu_summary_heal(&mm->summary, &mm->tree, 1ULL << 60, 1ULL << 60);
@@ -249,6 +251,81 @@ static void test_top_of_memory(void **state)
 	del(0);
 	hmmu_summary_heal(&mm->summary, &mm->tree, 1ULL << 60, 1ULL << 60);
 	assert_false(watched(UINT64_MAX, UINT64_MAX));
+}
+
+/* Exactly @i of list[] says so, of pages that lie near, by cells of its level. */
+static void watched_as_listed(size_t i)
+{
+	unsigned int shift = 12 + 6 * hmmu_summary_level(list[i].start, list[i].last);
+	uint64_t from = list[i].start >> shift << shift;
+	uint64_t to = (list[i].last >> shift << shift) + (1ULL << shift) - 1;
+
+	assert_true(watched(list[i].start, list[i].start));
+	assert_true(watched(list[i].last, list[i].last));
+	assert_true(watched(from, from + PAGE - 1));
+	assert_true(watched(to - PAGE + 1, to));
+	assert_true(watched(0, (1ULL << 40) - 1));
+	assert_false(watched(from - PAGE, from - 1));
+	assert_false(watched(to + 1, to + PAGE));
+}
+
+/* Of each level, in one GiB and over the border of two: alone, and gone without a trace. */
+static void test_alone(void **state)
+{
+	uint64_t border = 5ULL << 30;
+
+	(void)state;
+	mm = hmmu_map(sizeof(*mm), true);
+	n = 0;
+	for (uint64_t pages = 1; pages <= 1 << 17; pages *= 2) {
+		for (uint64_t before = 0; before <= pages; before += pages) {
+			uint64_t at = border - before / 2 * PAGE;
+
+			add(at, at + pages * PAGE - 1);
+			assert_int_equal(mm->summary.leaf[at >> 30] & SUMMARY_KIND,
+					 SUMMARY_ONE);
+			watched_as_listed(0);
+			del(0);
+			assert_int_equal(mm->summary.leaf[5], 0);
+			assert_int_equal(mm->summary.leaf[4], 0);
+		}
+	}
+}
+
+static void nobody_counted(uint64_t gib)
+{
+	uint64_t at = mm->summary.leaf[gib];
+
+	if ((at & SUMMARY_KIND) == SUMMARY_FEW)
+		assert_int_equal(((struct hmmu_summary_few *)(at & ~SUMMARY_KIND))->subs, 0);
+}
+
+/* A second one of each level beside one of each, and the first goes. */
+static void test_no_more_alone(void **state)
+{
+	(void)state;
+	for (uint64_t first = 1; first <= 1 << 13; first *= 4) {
+		for (uint64_t second = 1; second <= 1 << 13; second *= 4) {
+			uint64_t at = (9ULL << 30) - first / 2 * PAGE;
+			uint64_t beside = (9ULL << 30) + (150ULL << 20);
+
+			mm = hmmu_map(sizeof(*mm), true);
+			n = 0;
+			add(at, at + first * PAGE - 1);
+			add(beside, beside + second * PAGE - 1);
+			watched_as_listed(0);
+			watched_as_listed(1);
+			del(0);
+			watched_as_listed(0);
+			add(at, at + first * PAGE - 1);
+			watched_as_listed(1);
+			while (n > 0)
+				del(n - 1);
+			assert_int_equal(mm->gate, 0);
+			nobody_counted(8);
+			nobody_counted(9);
+		}
+	}
 }
 
 static const uint64_t word = 64 * PAGE;
@@ -300,7 +377,8 @@ int main(void)
 		cmocka_unit_test(test_never_a_miss),
 		cmocka_unit_test(test_few_are_never_missed),
 		cmocka_unit_test(test_few_place_is_not_taken_twice),
-
+		cmocka_unit_test(test_alone),
+		cmocka_unit_test(test_no_more_alone),
 		cmocka_unit_test(test_gap_is_exact),
 		cmocka_unit_test(test_shared_cell),
 		cmocka_unit_test(test_heals),
