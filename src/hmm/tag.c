@@ -34,8 +34,8 @@
 
 #include "arch/syscall.h"
 #include "export.h"
+#include "hmm/cleared.h"
 #include "hmm/walk.h"
-#include "mirror/cleared.h"
 
 #define REGIONS 128
 

@@ -35,10 +35,10 @@
 #include <errno.h>
 
 #include "../export.h"
+#include "../hmm/cleared.h"
 #include "../instance.h"
 #include "../notifier/notifier.h"
 #include "../notifier/pool.h"
-#include "cleared.h"
 #include "mirror.h"
 
 static uint64_t bytes_of(uint64_t pages)

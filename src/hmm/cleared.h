@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* cleared.h - for whoever else in this library marks pages: the trackers must know. */
-#ifndef HMMU_MIRROR_CLEARED_H
-#define HMMU_MIRROR_CLEARED_H
+#ifndef HMMU_HMM_CLEARED_H
+#define HMMU_HMM_CLEARED_H
 
 #include <stdint.h>
 
@@ -12,4 +12,4 @@
  */
 void hmmu_mirror_cleared(uint64_t start, uint64_t end);
 
-#endif /* HMMU_MIRROR_CLEARED_H */
+#endif /* HMMU_HMM_CLEARED_H */
