@@ -8,7 +8,7 @@ BUILD ?= build
 CC ?= cc
 MINUTES ?= 10
 
-.PHONY: all run test verify oracle soak bench bench-peers hmm-selftest budgets install format clean help
+.PHONY: all run test verify oracle soak bench bench-peers hmm-selftest budgets install uninstall format clean help
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
@@ -24,6 +24,7 @@ help:
 	@echo 'make bench-peers  registration caches side by side: UCX, a mutex + tree; plots'
 	@echo 'make budgets   instructions and shared lines per operation, counted (valgrind)'
 	@echo 'make install   headers, library, command, hmmu.pc (PREFIX, DESTDIR)'
+	@echo 'make uninstall what the last one installed'
 
 $(BUILD)/build.ninja: meson.build
 	@scripts/setup run
@@ -73,6 +74,10 @@ install: $(BUILD)/build.ninja
 	@meson configure $(BUILD) --prefix=$(PREFIX) >/dev/null
 	@ninja -C $(BUILD)
 	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+
+# What the last install wrote, wherever that was.
+uninstall:
+	@ninja -C $(BUILD) uninstall | sed -n 's/^ - //p'
 
 format:
 	@git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i
