@@ -7,6 +7,7 @@ pages as built.
   synopsis          prototypes and structures are the headers'
   errors            ERRORS of each function names the errnos that its header does
   contexts          the tables of CONTEXT agree with docs/contexts.md
+  options TOOL      the commands' pages have the options that --help lists, and no others
   lint              mandoc -Tlint has no warning
   width             no line is longer than 80 columns, by mandoc or by man
   installed BUILD   after meson install, man finds each page and each function
@@ -127,6 +128,22 @@ def check_contexts(_):
                      for c in (cells, shown.get(name, {}))]
             expect(not words[0] or words[0] == words[1] or (name, column) in DIFFER,
                    f"{name}: {column}: docs/contexts.md '{words[0]}', the page '{words[1]}'")
+
+
+def check_options(_, tool):
+    for page in pages.pages():
+        name, section = page.name.rsplit(".", 1)
+        if section != "1":
+            continue
+        out = run(tool, *name.split("-")[1:], "--help")
+        lines = re.findall(r"^ +(?:hmmu )?-.*", out.stdout, re.M)
+        listed = {o for line in lines
+                  for o in re.findall(r"(?:^ +(?:hmmu )?|, | \| )(--?[\w-]+)", line)}
+        expect(out.returncode == 0 and "--help" in listed, f"{name} --help: {out.stdout}")
+        tags = re.findall(r"^\*-.*", "".join(page.sections.values()), re.M)
+        said = {o for line in tags for o in re.findall(r"\*(--?\w[\w-]*)\*", line)}
+        expect(said - {"-h"} == listed - {"-h"}, f"{page.name}: only --help has "
+               f"{sorted(listed - said)}, only the page {sorted(said - listed)}")
 
 
 def built(where):
