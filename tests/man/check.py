@@ -8,7 +8,7 @@ pages as built.
   errors            ERRORS of each function names the errnos that its header does
   contexts          the tables of CONTEXT agree with docs/contexts.md
   options TOOL      the commands' pages have the options that --help lists, and no others
-  lint              mandoc -Tlint has no warning
+  lint              mandoc -Tlint has no warning, nor has man
   width             no line is longer than 80 columns, by mandoc or by man
   installed BUILD   after meson install, man finds each page and each function
   example PAGE LIBRARY...  the program of EXAMPLE, as the page shows it, compiles and ends with
@@ -117,9 +117,14 @@ def check_errors(_):
 
 def check_contexts(_):
     table = pages.documented_contexts()
+    functions = declared()
     shown = {}
     for page in pages.pages():
         shown |= page.contexts() if page.name.endswith(".3") else {}
+        words = set(re.findall(r"\w+", page.sections.get("CONTEXT", "")))
+        for name in set(page.names) & set(functions):
+            ends = {name.split("_", n)[-1] for n in range(name.count("_") + 1)}
+            expect(ends & words, f"{page.name}: CONTEXT has nothing of {name}")
     expect(len(table) > 40, f"docs/contexts.md: only {len(table)} functions were found")
     for name, cells in sorted(table.items()):
         expect(name in shown, f"{name}: no page's CONTEXT has a row of it")
@@ -155,9 +160,14 @@ def built(where):
 
 def check_lint(where):
     need("mandoc")
+    need("man")
     for page in built(where):
         out = run("mandoc", "-Tlint", "-W", "warning", page)
         expect(out.returncode == 0, out.stdout.strip())
+        out = subprocess.run(["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", page],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                             env={**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "80"})
+        expect(out.returncode == 0 and not out.stderr, f"{page.name}: man: {out.stderr.strip()}")
 
 
 def check_width(where):
