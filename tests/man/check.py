@@ -3,7 +3,8 @@
 """check.py WHAT DIR [ARGUMENT...] - do the manual pages say what the headers say? DIR has the
 pages as built.
 
-  names LIBRARY...  each function that is declared or exported has a page, by its name
+  names LIBRARY...  each function that is declared or exported has a page, by its name, and
+                    each page that is named is there
   synopsis          prototypes and structures are the headers'
   errors            ERRORS of each function names the errnos that its header does
   contexts          the tables of CONTEXT agree with docs/contexts.md
@@ -72,6 +73,11 @@ def check_names(_, *libraries):
     expect(len(functions) > 80, f"only {len(functions)} functions were found")
     for name in sorted(functions - names):
         expect(False, f"{name}: no page has it in its NAME")
+    known = {(n, p.name[-1]) for p in pages.pages() for n in p.names}
+    for page in pages.pages():
+        for name, section in re.findall(r"\*([\w-]+)\*\((\d)\)", page.text):
+            expect((name, section) in known or not re.match(r"hmm|mmu_|migrate_", name),
+                   f"{page.name}: {name}({section}) is no page")
     pages_own = {p.name.split(".")[0] for p in pages.pages()} | {"hmmu_libfabric"}
     for name in sorted(names - functions - pages_own):
         expect(False, f"{name}: has a page, and is no function")
@@ -206,7 +212,9 @@ def check_example(where, page, *libraries):
         if not library.startswith("-l") and not os.path.exists(library):
             print(library)
             sys.exit(77)
-        flags += [library, f"-Wl,-rpath,{os.path.dirname(library)}"] if "/" in library else [library]
+        flags.append(library)
+        if "/" in library:
+            flags.append(f"-Wl,-rpath,{os.path.dirname(library)}")
     shown = pages.rendered(pathlib.Path(where, page + ".3"), 200)
     text = shown.split("\nEXAMPLE\n")[1].split("\nSEE ALSO\n")[0]
     start = re.search(r"^ {7}#", text, re.M).start()

@@ -55,7 +55,7 @@ class Page:
     """A page's source: names, synopsis, errors (functions -> errnos), contexts (row -> cells)."""
 
     def __init__(self, path):
-        text = path.read_text()
+        text = self.text = path.read_text()
         self.name = path.name.removesuffix(".scd")
         parts = re.split(r"^# (.+)\n", text, flags=re.M)
         self.sections = dict(zip(parts[1::2], parts[2::2]))
