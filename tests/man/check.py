@@ -149,7 +149,7 @@ def check_options(_, tool):
         out = run(tool, *name.split("-")[1:], "--help")
         lines = re.findall(r"^ +(?:hmmu )?-.*", out.stdout, re.M)
         listed = {o for line in lines
-                  for o in re.findall(r"(?:^ +(?:hmmu )?|, | \| )(--?[\w-]+)", line)}
+                  for o in re.findall(r"(?:^ +(?:hmmu )?|, | \| |\[)(--?[\w-]+)", line)}
         expect(out.returncode == 0 and "--help" in listed, f"{name} --help: {out.stdout}")
         tags = re.findall(r"^\*-.*", "".join(page.sections.values()), re.M)
         said = {o for line in tags for o in re.findall(r"\*(--?\w[\w-]*)\*", line)}
