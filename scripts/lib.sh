@@ -69,12 +69,19 @@ build() {
 
 # suites DIR SUITE... : run them and add up what meson counts
 suites() {
-	local dir=$1 log key n args=() s hidden='^(ninja|$|Full log|Ok:|Fail:|Skipped:|Timeout:|Expected|Unexpected)'
+	local dir=$1 args=() s
+	shift
+	for s in "$@"; do args+=(--suite "$s"); done
+	tests "$dir" "${args[@]}"
+}
+
+# tests DIR ARGUMENT... : the same for meson test's own arguments, names of tests
+tests() {
+	local dir=$1 log key n s hidden='^(ninja|$|Full log|Ok:|Fail:|Skipped:|Timeout:|Expected|Unexpected)'
 	shift
 	[ -z "${HMMU_QUIET:-}" ] || hidden+='|^ *[0-9]+/[0-9]+ .* (OK|EXPECTEDFAIL) '
-	for s in "$@"; do args+=(--suite "$s"); done
 	log=$(mktemp)
-	meson test -C "$dir" --no-rebuild --print-errorlogs "${args[@]}" 2>&1 | tee "$log" |
+	meson test -C "$dir" --no-rebuild --print-errorlogs "$@" 2>&1 | tee "$log" |
 		grep -vE "$hidden"
 	while read -r key n; do
 		case $key in

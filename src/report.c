@@ -153,7 +153,8 @@ static bool next_mapping(struct maps *m, struct mapping *map)
 /* A file's first mapping is what its addresses are relative to. */
 char *hmmu_put_place(char *p, const void *pc)
 {
-	struct maps m = {.fd = RAW(SYS_open, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0)};
+	struct maps m = {
+		.fd = RAW(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC)};
 	uintptr_t base = 0;
 	struct mapping map;
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "hmmu.h"
+#include "command.h"
 
 /* What was asked for by name must be there. */
 static bool all_there(const struct doctor *d)
@@ -42,8 +42,11 @@ int hmmu_doctor(int argc, char **argv)
 		print_json(d);
 	else
 		print_table(d);
-	status = d->weaker || d->broken || !all_there(d) ? HMMU_EXIT_FAILED : HMMU_EXIT_OK;
-	if (fflush(stdout) || ferror(stdout))
+	if (d->weaker || d->broken)
+		status = HMMU_EXIT_FAILED;
+	else
+		status = all_there(d) ? HMMU_EXIT_OK : HMMU_EXIT_REFUSED;
+	if (command_flushed("hmmu doctor"))
 		status = HMMU_EXIT_FAILED;
 out:
 	free(d);

@@ -3,10 +3,12 @@
 #ifndef HMMU_TOOLS_HMMU_H
 #define HMMU_TOOLS_HMMU_H
 
+/* (`hmmu watch` ends as its command does: watch.c.) */
 enum hmmu_exit {
 	HMMU_EXIT_OK = 0,
 	HMMU_EXIT_FAILED = 1,
-	HMMU_EXIT_USAGE = 2, /* one line on stderr says which option */
+	HMMU_EXIT_USAGE = 2,	/* one line on stderr says which option */
+	HMMU_EXIT_REFUSED = 77, /* this machine, or this build, does not have it */
 };
 
 struct hmmu_command {

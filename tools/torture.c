@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "hmmu.h"
+#include "command.h"
 
 static int open_mm(struct torture *t)
 {
@@ -38,8 +38,7 @@ static int report(struct torture *t)
 
 	totals(t, total);
 	outcome = outcome_of(t, total, why, sizeof(why));
-	if (isatty(STDERR_FILENO))
-		fputs("\r\033[K", stderr);
+	command_progress_over();
 	if (t->options.json) {
 		if (report_json(t, total, outcome, why))
 			outcome = OUTCOME_BROKEN;
@@ -71,7 +70,7 @@ static int report(struct torture *t)
 int hmmu_torture(int argc, char **argv)
 {
 	struct torture *t = calloc(1, sizeof(*t));
-	int status = HMMU_EXIT_FAILED;
+	int status = HMMU_EXIT_FAILED, ret;
 
 	if (!t) {
 		perror("hmmu torture");
@@ -81,18 +80,22 @@ int hmmu_torture(int argc, char **argv)
 		goto out;
 	if (replay_open(t))
 		goto out;
-	if (open_mm(t))
+	ret = open_mm(t);
+	if (ret) {
+		status = ret == -EOPNOTSUPP ? HMMU_EXIT_REFUSED : HMMU_EXIT_FAILED;
 		goto out;
+	}
 	t->net = source_has_net(t);
 	if (t->options.callers == CALLERS_AUTO)
 		t->options.callers = source_sees_raw(t) ? CALLERS_MIXED : CALLERS_LIBC;
-	if (torture_run(t)) {
+	ret = torture_run(t);
+	if (ret) {
 		const char *fatal = atomic_load(&t->fatal);
 
 		/* Nothing ran. The process's end cleans up. */
 		fprintf(stderr, "hmmu torture: cannot run: %s (%s)\n", fatal ? fatal : "?",
 			strerror(atomic_load(&t->fatal_error)));
-		return HMMU_EXIT_FAILED;
+		return ret == -ENOSYS || ret == -EPERM ? HMMU_EXIT_REFUSED : HMMU_EXIT_FAILED;
 	}
 	for (unsigned int i = 0; i < t->nr_devices && !t->options.cache; i++)
 		device_close(&t->devices[i]);

@@ -7,7 +7,6 @@
  * has ended (or --until-exit: the command) the rest is unwound and reported.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -15,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "hmmu.h"
+#include "command.h"
 #include "watch/watch.h"
 
 #define EXIT_MISSING 127
@@ -36,8 +35,8 @@ static const char usage[] =
 	"  --events        list each invalidation, not only the summary\n"
 	"  --json          one JSON document instead of text\n"
 	"  --record FILE   write the invalidations to FILE (hmmu torture --replay FILE)\n"
-	"  --what-if SIZE  what a registration cache over mappings of at least SIZE would\n"
-	"                  have suffered; SIZE with K, M or G\n"
+	"  --what-if SIZE  what a registration cache over mappings of at least SIZE\n"
+	"                  would have suffered; SIZE with K, M or G\n"
 	"  --live          watch it happen, full-screen; q leaves the view\n"
 	"  --top N         so many call sites; 10\n"
 	"  --stack SIZE    copy so much of each new stack; 0: none; 16K, at most 64K\n"
@@ -143,7 +142,7 @@ static int parse(struct watch_options *o, int argc, char **argv, int *status)
 		{"stack", required_argument, NULL, 's'},
 		{"buffer", required_argument, NULL, 'b'},
 		{"until-exit", no_argument, NULL, 'u'},
-		{"help", no_argument, NULL, 'h'},
+		COMMAND_HELP,
 		{NULL, 0, NULL, 0},
 	};
 	int c;
@@ -153,14 +152,11 @@ static int parse(struct watch_options *o, int argc, char **argv, int *status)
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, "+:ho:", longs, NULL)) != -1) {
 		if (c == 'h') {
-			fputs(usage, stdout);
-			*status = fflush(stdout) ? HMMU_EXIT_FAILED : HMMU_EXIT_OK;
+			*status = command_help("hmmu watch", usage, NULL);
 			return -1;
 		}
 		if (c == '?' || c == ':') {
-			fprintf(stderr, "hmmu watch: %s '%s'; see hmmu watch --help\n",
-				c == ':' ? "a value is missing after" : "bad option",
-				argv[optind - 1]);
+			command_bad_option("hmmu watch", c, argv);
 			return -1;
 		}
 		if (parse_one(c, optarg, o))
@@ -202,7 +198,7 @@ static void say_waiting(const struct watch *w, bool *said)
 	*said = true;
 	for (uint32_t i = 0; i < WATCH_SLOTS; i++)
 		n += w->at[i] != NULL;
-	if (n && isatty(STDERR_FILENO))
+	if (n && command_progress())
 		fprintf(stderr,
 			"hmmu watch: %s has ended; %u of its processes go on: interrupt to "
 			"report now\n",

@@ -20,6 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #define HMMU_ARCH_PATCHES 0
+#define HMMU_PATCH_BYTES 4
+#define HMMU_PATCH_WALK 32 /* as much is kept of an entry, to see whether it changed */
 #define HMMU_TRAMPOLINE_BYTES 32
 #define HMMU_PATCH_REACH 0L
 struct hmmu_patch_site {

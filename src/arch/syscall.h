@@ -6,7 +6,9 @@
 #ifndef HMMU_ARCH_SYSCALL_H
 #define HMMU_ARCH_SYSCALL_H
 
+#include <poll.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 /* Always inline: hooks.h has functions that no sanitizer instruments, and clang would
  * not inline an instrumented one into those by itself. */
@@ -74,6 +76,23 @@ HMMU_ALWAYS_INLINE long hmmu_syscall_seen(long nr, long a, long b, long c, long 
 			  (long)(f))
 /* hmmu_syscall(nr, up to six arguments) */
 #define hmmu_syscall(...) HMMU_SYS_(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
+
+#ifdef SYS_poll
+#define HMMU_SYS_POLL SYS_poll
+#else
+#define HMMU_SYS_POLL SYS_ppoll
+#endif
+/* poll(); younger architectures have ppoll() alone. @ms: -1 waits. */
+HMMU_ALWAYS_INLINE long hmmu_poll(struct pollfd *fds, unsigned int n, int ms)
+{
+#ifdef SYS_poll
+	return hmmu_syscall(HMMU_SYS_POLL, fds, n, ms);
+#else
+	struct timespec ts = {ms / 1000, ms % 1000 * 1000000L};
+
+	return hmmu_syscall(HMMU_SYS_POLL, fds, n, ms < 0 ? NULL : &ts, NULL, 0);
+#endif
+}
 
 HMMU_ALWAYS_INLINE int hmmu_is_err(long ret)
 {

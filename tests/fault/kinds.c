@@ -25,6 +25,7 @@
 #include <linux/seccomp.h>
 #include <sys/syscall.h>
 
+#include "arch/syscall.h"
 #include "inject.h"
 #include "source/userfaultfd/abi.h"
 
@@ -149,7 +150,7 @@ enum kind kind_of(long nr, const long args[6], bool app)
 		{SYS_statx, KIND_STAT},
 		{SYS_fstatfs, KIND_STAT},
 		{SYS_prlimit64, KIND_PRLIMIT},
-		{SYS_poll, KIND_POLL},
+		{HMMU_SYS_POLL, KIND_POLL},
 		{SYS_nanosleep, KIND_NANOSLEEP},
 		{SYS_unshare, KIND_UNSHARE},
 		{SYS_close_range, KIND_CLOSE_RANGE},

@@ -147,7 +147,7 @@ static long others(long nr, const long *a)
 	switch (nr) {
 	case SYS_userfaultfd:
 		return open_uffd();
-	case SYS_poll:
+	case HMMU_SYS_POLL:
 		return do_poll((const struct pollfd *)a[0]);
 	case SYS_unshare:
 		return own_table();

@@ -33,7 +33,7 @@ says 'cannot be executed'
 expect 2 "$hmmu" watch
 says 'no command'
 expect 2 "$hmmu" watch --nonsense -- true
-says 'bad option'
+says 'unknown option'
 for bad in '--what-if 5X' '--what-if 0' '--buffer 100' '--stack 1G' '--top -1'; do
 	expect 2 "$hmmu" watch $bad -- true
 	says 'not a number in range'

@@ -115,7 +115,7 @@ static long libc(const struct calls *l, long nr, long a, long b, long c, long d,
 		return (long)l->shmat((int)a, (void *)b, (int)c);
 	case SYS_mprotect:
 		return l->mprotect((void *)a, (size_t)b, (int)c);
-	case SYS_fork:
+	case NR_FORK:
 		return l->fork();
 	case SYS_ftruncate:
 		return l->ftruncate((int)a, b);

@@ -186,7 +186,7 @@ static int protect_no_key(struct probe *p)
 
 static int make_child(struct probe *p)
 {
-	long ret = p->call(p, SYS_fork, 0, 0, 0, 0, 0, 0);
+	long ret = p->call(p, NR_FORK, FORK_FLAGS, 0, 0, 0, 0, 0);
 
 	if (!ret)
 		raw(SYS_exit_group, 0);

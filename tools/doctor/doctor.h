@@ -34,8 +34,10 @@
 
 #include <hmmu/mmu_notifier.h>
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 
 #define PAGE 4096UL
@@ -191,6 +193,13 @@ long raw6(long nr, long a, long b, long c, long d, long e, long f);
 	raw6((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 #define raw(...) raw_(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
 #define NR_SBRK 100000L /* no system call: libc's sbrk() */
+#ifdef SYS_fork
+#define NR_FORK SYS_fork
+#define FORK_FLAGS 0
+#else
+#define NR_FORK SYS_clone
+#define FORK_FLAGS SIGCHLD
+#endif
 
 /* change.c, inside.c, uring.c: ended by a variant without a name */
 extern const struct variant plain_variants[], inside_variants[], uring_variants[];

@@ -2,29 +2,25 @@
 /* options.c - the command line. A bad option: one line that says which, exit 2. */
 #include "doctor.h"
 
-#include <getopt.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "../hmmu.h"
+#include "../command.h"
 
 static const char usage[] =
 	"usage: hmmu doctor [OPTION]...\n"
 	"\n"
-	"Changes memory in every way that there is, under each source of the library, and\n"
-	"shows what the library noticed on this machine, and when.\n"
+	"Changes memory in every way that there is, under each source of the library,\n"
+	"and shows what the library noticed on this machine, and when.\n"
 	"\n"
-	"  --source NAME     explicit, hooks, userfaultfd, hooks+userfaultfd or seccomp;\n"
-	"                    all\n"
-	"  --operation NAME  munmap, mmap_fixed, mremap, madvise, brk, shmdt, shmat_remap,\n"
-	"                    mprotect, fork, ftruncate, fallocate, madvise_guard,\n"
-	"                    process_madvise, pkey_mprotect or remap_file_pages; all\n"
+	"  --source NAME     explicit, hooks, userfaultfd, hooks+userfaultfd or\n"
+	"                    seccomp; all\n"
+	"  --operation NAME  munmap, mmap_fixed, mremap, madvise, brk, shmdt,\n"
+	"                    shmat_remap, mprotect, fork, ftruncate, fallocate,\n"
+	"                    madvise_guard, process_madvise, pkey_mprotect or\n"
+	"                    remap_file_pages; all\n"
 	"  --json            one JSON object on standard output instead of the tables\n"
 	"  --help            this\n"
 	"\n"
 	"Exit status: 0; 1 something is weaker than the library claims, or could not be\n"
-	"found out, or the source that was named is not available; 2 a bad option.\n";
+	"found out; 2 a bad option; 77 the source that was named is not available here.\n";
 
 static int choose(const char *option, const char *name, const char *const *names, size_t n,
 		  bool *set)
@@ -54,16 +50,6 @@ static int parse_one(struct doctor *d, int which, const char *value)
 	}
 }
 
-static int bad(int argc, char **argv, int which)
-{
-	/* optind is past the option; a short one may be inside its word. */
-	const char *word = argv[optind - 1];
-
-	fprintf(stderr, "hmmu doctor: %s '%.64s'; see hmmu doctor --help\n",
-		which == ':' ? "a value is missing after" : "unknown option", word);
-	return -1;
-}
-
 /* 0: go on; -1: exit with *status. */
 int doctor_options(struct doctor *d, int argc, char **argv, int *status)
 {
@@ -71,23 +57,23 @@ int doctor_options(struct doctor *d, int argc, char **argv, int *status)
 		{"source", required_argument, NULL, 's'},
 		{"operation", required_argument, NULL, 'o'},
 		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
+		COMMAND_HELP,
 		{NULL, 0, NULL, 0},
 	};
-	const char *plain = getenv("NO_COLOR");
 	int which;
 
 	memset(d->sets, 1, sizeof(d->sets));
 	memset(d->ops, 1, sizeof(d->ops));
-	d->color = isatty(STDOUT_FILENO) && !(plain && *plain);
+	d->color = command_colors();
 	*status = HMMU_EXIT_USAGE;
 	opterr = 0;
 	while ((which = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
-		if (which == '?' || which == ':')
-			return bad(argc, argv, which);
+		if (which == '?' || which == ':') {
+			command_bad_option("hmmu doctor", which, argv);
+			return -1;
+		}
 		if (which == 'h') {
-			fputs(usage, stdout);
-			*status = fflush(stdout) ? HMMU_EXIT_FAILED : HMMU_EXIT_OK;
+			*status = command_help("hmmu doctor", usage, NULL);
 			return -1;
 		}
 		if (parse_one(d, which, optarg))

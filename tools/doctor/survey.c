@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../command.h"
+
 static int run(struct doctor *d, struct probe *p)
 {
 	struct shared *s = d->shared;
@@ -141,7 +143,7 @@ static void sum_up(struct doctor *d, enum source_set set, unsigned int op, unsig
 
 static void progress(enum source_set set, unsigned int op)
 {
-	if (isatty(STDERR_FILENO))
+	if (command_progress())
 		fprintf(stderr, "\r%s: %s\033[K", set_names[set], operation_names[op]);
 }
 
@@ -222,7 +224,6 @@ int survey(struct doctor *d)
 		if (set->available)
 			survey_set(d, i);
 	}
-	if (isatty(STDERR_FILENO))
-		fputs("\r\033[K", stderr);
+	command_progress_over();
 	return 0;
 }

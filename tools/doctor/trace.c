@@ -65,8 +65,10 @@ static bool changes_memory(long nr)
 	case SYS_shmat:
 	case SYS_mprotect:
 	case SYS_pkey_mprotect:
+#ifdef SYS_fork
 	case SYS_fork:
 	case SYS_vfork:
+#endif
 	case SYS_clone:
 	case SYS_clone3:
 	case SYS_ftruncate:

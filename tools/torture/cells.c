@@ -95,6 +95,7 @@ const char legality_table[] =
 	"  fork          -  (f)    -  (d)    -  (d)    -  (f)\n"
 	"  free        * zeros     n/a (c)   n/a (c)   n/a (c)\n"
 	"\n"
-	"anon: private anonymous; shared: shared anonymous; file: private, of a disk file.\n"
-	"* The address is unmapped for a moment: then an access is refused (EFAULT), or sees\n"
-	"  what else the process maps there meanwhile, but never another generation.\n";
+	"anon: private anonymous; shared: shared anonymous;\n"
+	"file: private, of a disk file.\n"
+	"* The address is unmapped for a moment: then an access is refused (EFAULT), or\n"
+	"  sees what else the process maps there meanwhile, but never another generation.\n";

@@ -3,15 +3,11 @@
 #include "torture.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
 
-#include "../hmmu.h"
+#include "../command.h"
 
 #define MAX_SECONDS 86400.0
 /* JSON's numbers are doubles: the largest seed that comes back as it went. */
@@ -20,30 +16,36 @@
 static const char usage[] =
 	"usage: hmmu torture [OPTION]...\n"
 	"\n"
-	"Changes real memory while device threads access it through pinned pages, in three\n"
-	"columns: unprotected, start-only (HMM's old bug) and hmmu. Passes if the first two\n"
-	"show stale accesses and the third shows none.\n"
+	"Changes real memory while device threads access it through pinned pages, in\n"
+	"three columns: unprotected, start-only (HMM's old bug) and hmmu. Passes if the\n"
+	"first two show stale accesses and the third shows none.\n"
 	"\n"
-	"  --seconds N    all told; 15\n"
-	"  --threads N    device threads, 1 to 64; 2\n"
-	"  --seed N       choices of the threads; random, and printed\n"
-	"  --source NAME  who tells of changes: best, hooks, userfaultfd, both (of these),\n"
-	"                 seccomp, explicit (the mutators call start and end); best\n"
-	"  --callers WHO  makes the changes: libc (its functions), raw (bare system calls),\n"
-	"                 mixed; what the source claims to see\n"
-	"  --ops LIST     of: munmap map-fixed mremap mremap-fixed dontneed madv-free\n"
-	"                 remove brk fork free; comma separated; all\n"
-	"  --memory LIST  of: anon shared memfd file; all\n"
-	"  --disturb LIST of: signals (to every thread, no call restarts) forks; none\n"
-	"  --cache        registration caches instead of mirrors: the library's, and two "
-	"naive\n"
-	"                 ones; also pages made read-only, evictions, forked children\n"
-	"  --replay FILE  make the changes of a recording (hmmu watch --record), in its order\n"
-	"  --json         one JSON object on standard output instead of the table\n"
-	"  --help         this\n"
+	"  --seconds N     all told; 15\n"
+	"  --threads N     device threads, 1 to 64; 2\n"
+	"  --seed N        choices of the threads; random, and printed\n"
+	"  --source NAME   best, hooks, userfaultfd, both, seccomp or explicit; best\n"
+	"  --callers WHO   libc, raw or mixed; what the source claims to see\n"
+	"  --ops LIST      which changes: munmap,brk,... (--help=all); all\n"
+	"  --memory LIST   of which memory: anon,shared,memfd,file; all\n"
+	"  --disturb LIST  by signals,forks; none\n"
+	"  --cache         registration caches instead of mirrors\n"
+	"  --replay FILE   make the changes of a recording (hmmu watch --record)\n"
+	"  --json          one JSON object on standard output instead of the table\n"
+	"  --help[=all]    this; all: also what LIST may hold, and what counts as stale\n"
 	"\n"
 	"Exit status: 0 passed; 1 stale, or proved nothing, or it could not run; 2 a bad\n"
-	"option.\n"
+	"option; 77 this machine has no such source, or no io_uring.\n";
+
+static const char lists[] =
+	"\n"
+	"  --source   who tells of changes: hooks, userfaultfd, both (of these), seccomp,\n"
+	"             or explicit: the mutators call start and end\n"
+	"  --callers  who makes them: libc (its functions), raw (system calls), mixed\n"
+	"  --ops      munmap map-fixed mremap mremap-fixed dontneed madv-free remove brk\n"
+	"             fork free; comma separated\n"
+	"  --disturb  signals: to every thread, no call restarts; forks\n"
+	"  --cache    the library's and two naive ones; also pages made read-only,\n"
+	"             evictions, forked children\n"
 	"\n";
 
 static int bad(const char *option, const char *what, const char *value)
@@ -172,9 +174,9 @@ static int parse_one(struct options *o, int which, const char *value)
 	}
 }
 
-static void print_help(void)
+static void print_more(void)
 {
-	fputs(usage, stdout);
+	fputs(lists, stdout);
 	fputs(legality_table, stdout);
 	fputs("\n", stdout);
 	for (const char *note = cell_notes; *note; note++)
@@ -207,7 +209,7 @@ int options_parse(struct options *o, int argc, char **argv, int *status)
 		{"replay", required_argument, NULL, 'r'},
 		{"cache", no_argument, NULL, 'C'},
 		{"json", no_argument, NULL, 'j'},
-		{"help", no_argument, NULL, 'h'},
+		COMMAND_HELP,
 		{NULL, 0, NULL, 0},
 	};
 	int c;
@@ -217,14 +219,11 @@ int options_parse(struct options *o, int argc, char **argv, int *status)
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
 		if (c == 'h') {
-			print_help();
-			*status = fflush(stdout) ? HMMU_EXIT_FAILED : HMMU_EXIT_OK;
+			*status = command_help("hmmu torture", usage, print_more);
 			return -1;
 		}
 		if (c == '?' || c == ':') {
-			fprintf(stderr, "hmmu torture: %s '%s'; see hmmu torture --help\n",
-				c == ':' ? "a value is missing after" : "bad option",
-				argv[optind - 1]);
+			command_bad_option("hmmu torture", c, argv);
 			return -1;
 		}
 		if (parse_one(o, c, optarg))

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../command.h"
+
 #define LABEL 17
 #define WIDTH 16
 
@@ -85,7 +87,7 @@ void report_progress(const struct torture *t, double passed)
 {
 	uint64_t stale[NR_COLUMNS] = {0};
 
-	if (!isatty(STDERR_FILENO))
+	if (!command_progress())
 		return;
 	for (unsigned int i = 0; i < t->nr_devices; i++)
 		for (enum column c = 0; c < NR_COLUMNS; c++) {

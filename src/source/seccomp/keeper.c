@@ -154,7 +154,7 @@ KEEPER static void keeper_poll(int fd, short events, int timeout, short *revents
 		p.fd = fd;
 		p.events = events;
 		p.revents = 0;
-		ret = hmmu_syscall(SYS_poll, &p, 1, timeout);
+		ret = hmmu_poll(&p, 1, timeout);
 	} while (ret < 0);
 	*revents = p.revents;
 }

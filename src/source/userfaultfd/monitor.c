@@ -360,7 +360,7 @@ void *hmmu_uffd_reader(void *arg)
 		bool asked = u->ntouches || u->unkept_end;
 		struct found f = {0, 0};
 
-		hmmu_syscall(SYS_poll, &p, 1, asked ? 1 : -1);
+		hmmu_poll(&p, 1, asked ? 1 : -1);
 		UFFD_GATE(POLLED, 0, 0);
 		if (hmmu_load_acquire(&u->stopping))
 			break;
