@@ -223,7 +223,7 @@ static void help_and_version(void **state)
 	run(hmmu, "--version");
 	assert_int_equal(r.status, 0);
 	assert_int_equal(strncmp(r.out, "hmmu ", 5), 0);
-	run(hmmu, "torture --help");
+	run(hmmu, "torture --help=all");
 	assert_int_equal(r.status, 0);
 	assert_non_null(strstr(r.out, "--source"));
 	assert_non_null(strstr(r.out, "mremap-fixed"));
