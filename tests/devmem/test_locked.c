@@ -5,155 +5,17 @@
  * Where a page is moved nothing stays in its slot; where it is copied its slot keeps a page.
  * That is how the tests know which it was.
  */
-#include "dev.h"
+#include "locked.h"
 
 #include <linux/capability.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-#define N 16
-#define ARENA 256
-
-static char owner;
-
-struct world {
-	struct mm_struct *mm;
-	struct dev dev;
-	char *p;
-	struct trip *t;
-	struct runner r, s;
-};
-
-static uint32_t locks, unlocks;
-
-static void count_gates(enum dm_gate gate, uint64_t addr)
-{
-	(void)addr;
-	if (gate == DM_GATE_LOCK)
-		hmmu_add_seqcst(&locks, 1);
-	if (gate == DM_GATE_UNLOCK)
-		hmmu_add_seqcst(&unlocks, 1);
-}
-
-static struct world *world_of(size_t slots)
-{
-	static struct world w;
-
-	w.mm = net_open(BOTH);
-	dev_open(&w.dev, w.mm, slots, &owner);
-	w.p = raw_mmap(net_place(1024), N * PAGE, RW, ANON | MAP_FIXED_NOREPLACE, -1, 0);
-	fill_pages(w.p, N, 1);
-	hmmu_devmem_gate = count_gates;
-	return &w;
-}
-
-static struct world *world(void)
-{
-	return world_of(ARENA);
-}
-
-static char *slot(struct world *w, size_t i)
-{
-	return (char *)w->dev.map->base + i * PAGE;
-}
-
-static bool is_locked(const char *p)
-{
-	return msync((void *)p, PAGE, MS_INVALIDATE) == -1 && errno == EBUSY;
-}
-
-static size_t slots_locked(struct world *w)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < w->dev.map->nslots; i++)
-		n += is_locked(slot(w, i));
-	return n;
-}
-
-static size_t slots_held(struct world *w)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < w->dev.map->nslots; i++)
-		n += dm_any_page((uint64_t)slot(w, i), PAGE) == 1;
-	return n;
-}
-
-/* Of /proc/self/maps, those that begin in the arena. */
-static size_t arena_mappings(struct world *w)
-{
-	unsigned long base = w->dev.map->base, end = base + w->dev.map->nslots * PAGE, start;
-	FILE *f = fopen("/proc/self/maps", "r");
-	char line[512];
-	size_t n = 0;
-
-	must(f);
-	while (fgets(line, sizeof(line), f))
-		n += sscanf(line, "%lx-", &start) == 1 && start >= base && start < end;
-	fclose(f);
-	return n;
-}
-
-static size_t away(struct world *w, uint64_t seed)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < N; i++) {
-		if (!dev_at(&w->dev, w->p + i * PAGE))
-			continue;
-		must(away_is(&w->dev, w->p, i, seed));
-		n++;
-	}
-	return n;
-}
-
-/* Emptying the slots is a change, whose event a busy machine may not have read in time: what
- * stays for that goes with the next. */
-static void out_of_full_slots(struct world *w)
-{
-	for (int i = 0; i < 50 && away(w, 1) < N; i++)
-		dev_out(&w->dev, w->p, N);
-	must(away(w, 1) == N);
-}
-
-/* Nothing is left, neither in the slots nor of the locks. */
-static void world_end(struct world *w)
-{
-	dev_check(&w->dev);
-	must(dev_stat(&w->dev).used == 0);
-	must(slots_locked(w) == 0);
-	must(arena_mappings(w) == 1);
-	dev_close(&w->dev);
-	net_close(w->mm);
-}
-
-static void moved_not_copied(struct world *w)
-{
-	dev_settle(&w->dev);
-	must(slots_held(w) == dev_stat(&w->dev).resident);
-}
-
-static void lock(char *p, size_t pages)
-{
-	must(mlock(p, pages * PAGE) == 0);
-}
-
-static void lock_on_fault(char *p, size_t pages)
-{
-	must(mlock2(p, pages * PAGE, MLOCK_ONFAULT) == 0);
-}
-
-static void unlock(char *p, size_t pages)
-{
-	must(munlock(p, pages * PAGE) == 0);
-}
-
 /* ---- out, and home by every way ---------------------------------------- */
 
-static struct world *world_away(void)
+static struct locked_world *world_away(void)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 
 	lock(w->p, N);
 	must(dev_out(&w->dev, w->p, N) == N);
@@ -163,7 +25,7 @@ static struct world *world_away(void)
 
 ISOLATED(out_and_home)
 {
-	struct world *w = world_away();
+	struct locked_world *w = world_away();
 
 	must(locks == 1);
 	must(dev_home(&w->dev, w->p, N) == N);
@@ -184,13 +46,13 @@ ISOLATED(out_and_home)
 	must(pages_are(w->p, N, 1) && dev_stat(&w->dev).brought == N);
 	moved_not_copied(w);
 	must(dev_stat(&w->dev).refused == 0);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* Empty pages of memory that is locked when it is there. */
 ISOLATED(empty_ones)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 	char *p = raw_mmap(NULL, N * PAGE, RW, ANON, -1, 0);
 
 	lock_on_fault(p, N);
@@ -200,13 +62,13 @@ ISOLATED(empty_ones)
 	must(pages_zero(dev_at(&w->dev, p + N / 2 * PAGE), N / 2));
 	must(pages_are(p, N / 2, 1) && pages_zero(p + N / 2 * PAGE, N / 2));
 	moved_not_copied(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* A transparent huge page; and runs longer than a word of the bitmap. */
 ISOLATED(huge)
 {
-	struct world *w = world_of(1024);
+	struct locked_world *w = locked_world_of(1024);
 	char *raw = raw_mmap(NULL, 4UL << 20, RW, ANON, -1, 0);
 	char *p = (char *)(((unsigned long)raw + (2UL << 20) - 1) & -(2UL << 20));
 
@@ -221,13 +83,13 @@ ISOLATED(huge)
 	must(dev_home(&w->dev, p, 512) == 412);
 	must(pages_are(p, 512, 1));
 	moved_not_copied(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* Its own for the device; the slots of memory that is not locked are not, either. */
 ISOLATED(exclusive)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 	unsigned long pfns[N];
 
 	lock(w->p + 4 * PAGE, 4);
@@ -236,13 +98,13 @@ ISOLATED(exclusive)
 	must(away(w, 1) == N && slots_locked(w) == 4);
 	must(pages_are(w->p, N, 1));
 	moved_not_copied(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* What a device has written into a slot that was free, and locked. */
 ISOLATED(dirty_slots)
 {
-	struct world *w = world_away();
+	struct locked_world *w = world_away();
 
 	must(dev_home(&w->dev, w->p, N / 2) == N / 2);
 	must(slots_locked(w) == N);
@@ -251,13 +113,13 @@ ISOLATED(dirty_slots)
 			memset(slot(w, i), 0x55, PAGE);
 	out_of_full_slots(w);
 	must(pages_are(w->p, N, 1));
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* ... and between the look and the move. */
 ISOLATED(dirtied_meanwhile)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 	struct trip *t = trip_new(&w->dev, w->p, N, MIGRATE_VMA_SELECT_SYSTEM);
 
 	lock(w->p, N);
@@ -274,14 +136,14 @@ ISOLATED(dirtied_meanwhile)
 	must(away(w, 1) == N);
 	unlock(slot(w, 0), ARENA);
 	must(pages_are(w->p, N, 1));
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* ---- home is unlocked, or locked, while pages are away ------------------ */
 
 ISOLATED(unlocked_while_away)
 {
-	struct world *w = world_away();
+	struct locked_world *w = world_away();
 
 	unlock(w->p, N);
 	must(pages_are(w->p, 4, 1)); /* a touch each */
@@ -297,12 +159,12 @@ ISOLATED(unlocked_while_away)
 		must(*(volatile uint64_t *)(w->p + i * PAGE) == page_word(1, i));
 	moved_not_copied(w);
 	must(unlocks == 0); /* none was left to be unlocked */
-	world_end(w);
+	locked_world_end(w);
 }
 
 ISOLATED(locked_while_away)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 
 	must(dev_out(&w->dev, w->p, N) == N && slots_locked(w) == 0);
 	lock(w->p, 4); /* touches */
@@ -319,13 +181,13 @@ ISOLATED(locked_while_away)
 	must(hmmu_load_seqcst(&locks) == 1); /* a run */
 	must(pages_are(w->p, N, 1));
 	moved_not_copied(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* A run of both kinds, each where it does not fit. */
 ISOLATED(half_each)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 
 	lock(w->p, N / 2);
 	must(dev_out(&w->dev, w->p, N) == N && slots_locked(w) == N / 2);
@@ -334,13 +196,13 @@ ISOLATED(half_each)
 	must(dev_home(&w->dev, w->p, N) == N);
 	must(pages_are(w->p, N, 1));
 	moved_not_copied(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* Between the look at the mappings and the way out. */
 ISOLATED(changed_in_between)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 	struct trip *t = trip_new(&w->dev, w->p, N, MIGRATE_VMA_SELECT_SYSTEM);
 
 	trip_setup(t);
@@ -355,13 +217,13 @@ ISOLATED(changed_in_between)
 	must(dev_home(&w->dev, w->p, N) == N);
 	must(pages_are(w->p, N, 1));
 	moved_not_copied(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* Home is unlocked after it was looked at, before its slots are locked. */
 static void out_overtaken(size_t pages)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 	struct trip *t = trip_new(&w->dev, w->p, pages, MIGRATE_VMA_SELECT_SYSTEM);
 
 	lock(w->p, N);
@@ -376,7 +238,7 @@ static void out_overtaken(size_t pages)
 	must(trip_finalize(t) == pages);
 	must(away(w, 1) == pages && slots_locked(w) == 0);
 	must(pages_are(w->p, N, 1));
-	world_end(w);
+	locked_world_end(w);
 }
 
 ISOLATED(out_overtaken_many)
@@ -391,7 +253,7 @@ ISOLATED(out_overtaken_one)
 
 static void go_home(void *arg)
 {
-	struct world *w = arg;
+	struct locked_world *w = arg;
 
 	must(dev_home(&w->dev, w->p, N) == N);
 }
@@ -399,7 +261,7 @@ static void go_home(void *arg)
 /* The same on the way home. */
 ISOLATED(home_overtaken)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 
 	must(dev_out(&w->dev, w->p, N) == N);
 	lock_on_fault(w->p, N);
@@ -411,12 +273,12 @@ ISOLATED(home_overtaken)
 	runner_join(&w->r);
 	must(pages_are(w->p, N, 1));
 	moved_not_copied(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 static void lock_all(void *arg)
 {
-	struct world *w = arg;
+	struct locked_world *w = arg;
 
 	lock(w->p, N);
 }
@@ -424,7 +286,7 @@ static void lock_all(void *arg)
 /* mlock() touches: it waits for finalize, as every touch. */
 ISOLATED(locked_between_pages_and_finalize)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 	struct trip *t = trip_new(&w->dev, w->p, N, MIGRATE_VMA_SELECT_SYSTEM);
 
 	trip_setup(t);
@@ -437,13 +299,13 @@ ISOLATED(locked_between_pages_and_finalize)
 	must(pages_are(w->p, N, 1) && is_locked(w->p));
 	moved_not_copied(w);
 	must(dev_stat(&w->dev).touched == N);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* Read-only, and locked: a copy, which fits into either. */
 ISOLATED(read_only)
 {
-	struct world *w = world_away();
+	struct locked_world *w = world_away();
 
 	must(hmmu_syscall(SYS_mprotect, w->p, N * PAGE, PROT_READ) == 0);
 	must(pages_are(w->p, 4, 1));
@@ -458,14 +320,14 @@ ISOLATED(read_only)
 	must(hmmu_syscall(SYS_mprotect, w->p, N * PAGE, PROT_READ) == 0);
 	must(hmmu_syscall(SYS_mprotect, w->p, N * PAGE, RW) == 0);
 	must(pages_are(w->p, N, 1));
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* ---- changes ------------------------------------------------------------ */
 
 ISOLATED(changes_raw)
 {
-	struct world *w = world_away();
+	struct locked_world *w = world_away();
 	char *far = w->p + 64 * PAGE;
 
 	must(raw_munmap(w->p, 4 * PAGE) == 0);
@@ -478,12 +340,12 @@ ISOLATED(changes_raw)
 		must(*(volatile uint64_t *)(far + i * PAGE) == page_word(1, i + 8));
 	must(is_locked(far));
 	must(pages_zero(w->p + 4 * PAGE, 4));
-	world_end(w);
+	locked_world_end(w);
 }
 
 ISOLATED(changes_libc)
 {
-	struct world *w = world_away();
+	struct locked_world *w = world_away();
 	char *far = w->p + 64 * PAGE;
 	int status;
 	pid_t pid;
@@ -506,7 +368,7 @@ ISOLATED(changes_libc)
 	must(munmap(far, 8 * PAGE) == 0);
 	must(munmap(w->p + 4 * PAGE, 4 * PAGE) == 0);
 	moved_not_copied(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* ---- slots ---------------------------------------------------------------- */
@@ -514,7 +376,7 @@ ISOLATED(changes_libc)
 /* One that was locked, for a page that is not. */
 ISOLATED(next_user_is_not_locked)
 {
-	struct world *w = world_away();
+	struct locked_world *w = world_away();
 	char *p = raw_mmap(NULL, N * PAGE, RW, ANON, -1, 0);
 	unsigned long other[ARENA];
 	size_t n = 0;
@@ -538,11 +400,11 @@ ISOLATED(next_user_is_not_locked)
 	moved_not_copied(w);
 	for (size_t i = 0; i < n; i++)
 		hmmu_devmem_free(w->dev.map, other[i]);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* All slots are the test's; page @page and its neighbours go to @slot and its. */
-static size_t out_to(struct world *w, size_t page, size_t pages, size_t slot)
+static size_t out_to(struct locked_world *w, size_t page, size_t pages, size_t slot)
 {
 	struct trip *t =
 		trip_new(&w->dev, w->p + page * PAGE, pages, MIGRATE_VMA_SELECT_SYSTEM);
@@ -557,7 +419,7 @@ static size_t out_to(struct world *w, size_t page, size_t pages, size_t slot)
 	return trip_finalize(t);
 }
 
-static void free_all(struct world *w)
+static void free_all(struct locked_world *w)
 {
 	for (size_t i = 0; i < w->dev.map->nslots; i++)
 		hmmu_devmem_free(w->dev.map, w->dev.map->base / PAGE + i);
@@ -566,7 +428,7 @@ static void free_all(struct world *w)
 /* Locked already: nothing to be done; some of a run: one call. */
 ISOLATED(next_user_is_locked)
 {
-	struct world *w = world_of(8);
+	struct locked_world *w = locked_world_of(8);
 
 	lock(w->p, N);
 	must(out_to(w, 0, 2, 3) == 2 && locks == 1);
@@ -579,19 +441,19 @@ ISOLATED(next_user_is_locked)
 	must(pages_are(w->p, N, 1));
 	moved_not_copied(w);
 	free_all(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 static void pages_of(void *arg)
 {
-	struct world *w = arg;
+	struct locked_world *w = arg;
 
 	trip_pages(w->t);
 }
 
 static void first_home(void *arg)
 {
-	struct world *w = arg;
+	struct locked_world *w = arg;
 
 	must(dev_home(&w->dev, w->p, 1) == 1);
 }
@@ -599,7 +461,7 @@ static void first_home(void *arg)
 /* locked.c's picture: a slot is unlocked by who has freed it, and locked by its next user. */
 ISOLATED(freed_while_locked)
 {
-	struct world *w = world_of(2);
+	struct locked_world *w = locked_world_of(2);
 
 	lock(w->p, N);
 	must(dev_out(&w->dev, w->p, 1) == 1 && slots_locked(w) == 1);
@@ -621,13 +483,13 @@ ISOLATED(freed_while_locked)
 	must(pages_are(w->p, N, 1));
 	must(slots_locked(w) == 0);
 	moved_not_copied(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* ... and its next user is in it when it is unlocked. */
 ISOLATED(unlocked_while_used)
 {
-	struct world *w = world_of(1);
+	struct locked_world *w = locked_world_of(1);
 
 	lock(w->p, N);
 	must(dev_out(&w->dev, w->p, 1) == 1);
@@ -644,13 +506,13 @@ ISOLATED(unlocked_while_used)
 	must(slots_locked(w) == 0 && away_is(&w->dev, w->p, 1, 1));
 	must(pages_are(w->p, N, 1));
 	moved_not_copied(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* Locked for a page that stays after all: unlocked with the slot. */
 ISOLATED(locked_for_nothing)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 	struct trip *t = trip_new(&w->dev, w->p, 1, MIGRATE_VMA_SELECT_SYSTEM);
 
 	lock(w->p, N);
@@ -662,13 +524,13 @@ ISOLATED(locked_for_nothing)
 	must(trip_finalize(t) == 0);
 	must(slots_locked(w) == 0);
 	must(pages_are(w->p, N, 1));
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* The rest of the arena is used, and what was apart becomes one mapping again. */
 ISOLATED(one_mapping_again)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 	char *p = raw_mmap(NULL, 2 * N * PAGE, RW, ANON, -1, 0);
 
 	fill_pages(p, 2 * N, 2);
@@ -682,7 +544,7 @@ ISOLATED(one_mapping_again)
 	dev_settle(&w->dev);
 	must(arena_mappings(w) == 1);
 	must(pages_are(p, 2 * N, 2));
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* ---- mlockall() ------------------------------------------------------------ */
@@ -690,11 +552,11 @@ ISOLATED(one_mapping_again)
 /* Its arena is not filled, nor locked. */
 ISOLATED(all_in_future)
 {
-	struct world *w;
+	struct locked_world *w;
 	char *p;
 
 	must(mlockall(MCL_FUTURE) == 0);
-	w = world();
+	w = locked_world();
 	must(is_locked(w->p));
 	must(slots_locked(w) == 0 && slots_held(w) == 0);
 	must(dev_out(&w->dev, w->p, N) == N && slots_locked(w) == N);
@@ -705,13 +567,13 @@ ISOLATED(all_in_future)
 	must(pages_are(w->p, N, 1));
 	must(dev_home(&w->dev, p, N) == N && pages_are(p, N, 2));
 	moved_not_copied(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* It fills and locks an arena that is there. */
 ISOLATED(all_that_is_there)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 
 	must(dev_out(&w->dev, w->p, N) == N);
 	must(mlockall(MCL_CURRENT) == 0);
@@ -725,12 +587,12 @@ ISOLATED(all_that_is_there)
 	must(pages_are(w->p, N, 1));
 	out_of_full_slots(w);
 	must(slots_locked(w) == 0 && pages_are(w->p, N, 1));
-	world_end(w);
+	locked_world_end(w);
 }
 
 ISOLATED(all_on_fault)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 
 	must(dev_out(&w->dev, w->p, N) == N);
 	must(mlockall(MCL_CURRENT | MCL_ONFAULT) == 0);
@@ -740,7 +602,7 @@ ISOLATED(all_on_fault)
 	must(dev_home(&w->dev, w->p, N) == N - 4);
 	must(pages_are(w->p, N, 1));
 	moved_not_copied(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* ---- limits ---------------------------------------------------------------- */
@@ -762,10 +624,10 @@ static void limit_to(size_t pages)
 /* As many leave as may be locked; what has come home counts no more. */
 ISOLATED(too_many)
 {
-	struct world *w;
+	struct locked_world *w;
 
 	limit_to(N + 4);
-	w = world();
+	w = locked_world();
 	lock(w->p, N);
 	for (unsigned int round = 1; round <= 3; round++) {
 		must(dev_out(&w->dev, w->p, N) == 4);
@@ -776,17 +638,17 @@ ISOLATED(too_many)
 		must(slots_locked(w) == 0);
 	}
 	moved_not_copied(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* What stays is the CPU's, and its slot free again. */
 ISOLATED(too_many_exclusive)
 {
 	unsigned long pfns[N];
-	struct world *w;
+	struct locked_world *w;
 
 	limit_to(4);
-	w = world();
+	w = locked_world();
 	lock(w->p + 4 * PAGE, 4);
 	must(make_device_exclusive_range(w->dev.map, (unsigned long)w->p,
 					 (unsigned long)w->p + N * PAGE, pfns) == N - 4);
@@ -794,16 +656,16 @@ ISOLATED(too_many_exclusive)
 		must(!pfns[i] == (i >= 4 && i < 8));
 	must(dev_stat(&w->dev).used == N - 4);
 	must(pages_are(w->p, N, 1));
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* Home may be locked, and nothing else: by a copy. */
 ISOLATED(too_many_to_come)
 {
-	struct world *w;
+	struct locked_world *w;
 
 	limit_to(N);
-	w = world();
+	w = locked_world();
 	must(dev_out(&w->dev, w->p, N) == N);
 	lock(w->p, N / 2);
 	moved_not_copied(w); /* nor is its slot locked still */
@@ -813,7 +675,7 @@ ISOLATED(too_many_to_come)
 	must(pages_are(w->p, N, 1));
 	dev_settle(&w->dev);
 	must(slots_locked(w) == 0 && slots_held(w) == N / 2);
-	world_end(w);
+	locked_world_end(w);
 }
 
 #define MOST 1000000UL /* mappings */
@@ -834,7 +696,7 @@ static char *fill_maps(size_t *bytes)
 /* Out: it stays. */
 ISOLATED_FOR(no_more_mappings, 60)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 	struct trip *t = trip_new(&w->dev, w->p, N, MIGRATE_VMA_SELECT_SYSTEM);
 	struct hmmu_devmem_stats s;
 	size_t bytes;
@@ -851,13 +713,13 @@ ISOLATED_FOR(no_more_mappings, 60)
 	must(pages_are(w->p, N, 1) && slots_locked(w) == 0);
 	must(dev_out(&w->dev, w->p, N) == N);
 	must(pages_are(w->p, N, 1));
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* Home: by a copy, and its slot is unlocked when that can be. */
 ISOLATED_FOR(unlocked_later, 60)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 	size_t bytes;
 	char *full;
 
@@ -873,13 +735,13 @@ ISOLATED_FOR(unlocked_later, 60)
 	must(pages_are(w->p, N, 1));
 	must(slots_locked(w) == 0 && slots_held(w) == 1);
 	free_all(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* All of 64 at once: likewise. */
 ISOLATED_FOR(freed_unlocked_later, 60)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 	size_t bytes;
 	char *full;
 
@@ -900,7 +762,7 @@ ISOLATED_FOR(freed_unlocked_later, 60)
 	must(pages_are(w->p, 66, 1));
 	moved_not_copied(w);
 	free_all(w);
-	world_end(w);
+	locked_world_end(w);
 }
 
 /* ---- all at once ------------------------------------------------------------ */
@@ -915,7 +777,7 @@ static uint64_t random_of(uint64_t *seed, uint64_t n)
 
 static void toggle(void *arg)
 {
-	struct world *w = arg;
+	struct locked_world *w = arg;
 	uint64_t seed = 7;
 
 	while (!hmmu_load_seqcst(&over)) {
@@ -936,7 +798,7 @@ static void toggle(void *arg)
 
 static void store(void *arg)
 {
-	struct world *w = arg;
+	struct locked_world *w = arg;
 	uint64_t seed = 9, truth[N] = {0};
 
 	while (!hmmu_load_seqcst(&over)) {
@@ -950,7 +812,7 @@ static void store(void *arg)
 
 ISOLATED_FOR(all_at_once, 60)
 {
-	struct world *w = world();
+	struct locked_world *w = locked_world();
 	size_t went = 0;
 
 	runner_start(&w->r, toggle, w);
@@ -967,7 +829,7 @@ ISOLATED_FOR(all_at_once, 60)
 	must(pages_are(w->p, N, 1));
 	unlock(w->p, N);
 	dev_settle(&w->dev);
-	world_end(w);
+	locked_world_end(w);
 }
 
 int main(int argc, char **argv)
