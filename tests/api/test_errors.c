@@ -551,6 +551,28 @@ static void test_read_begin_is_not_interrupted(void **state)
 
 /* ---- addresses ---- */
 
+/* Where ranges begin and end: each with each. */
+static const unsigned long edge[] = {0,
+				     1,
+				     2,
+				     PAGE - 1,
+				     PAGE,
+				     PAGE + 1,
+				     TOP47 - PAGE - 1,
+				     TOP47 - PAGE,
+				     TOP47 - 1,
+				     TOP47,
+				     TOP47 + 1,
+				     (1UL << 63) - 1,
+				     1UL << 63,
+				     (1UL << 63) + 1,
+				     ULONG_MAX - PAGE - 1,
+				     ULONG_MAX - PAGE,
+				     ULONG_MAX - 2,
+				     ULONG_MAX - 1,
+				     ULONG_MAX};
+enum { E = sizeof(edge) / sizeof(edge[0]) };
+
 static void test_extreme_addresses(void **state)
 {
 	static const struct {
@@ -575,26 +597,6 @@ static void test_extreme_addresses(void **state)
 		{1, 1UL << 63},
 	};
 	enum { N = sizeof(at) / sizeof(at[0]) };
-	static const unsigned long edge[] = {0,
-					     1,
-					     2,
-					     PAGE - 1,
-					     PAGE,
-					     PAGE + 1,
-					     TOP47 - PAGE - 1,
-					     TOP47 - PAGE,
-					     TOP47 - 1,
-					     TOP47,
-					     TOP47 + 1,
-					     (1UL << 63) - 1,
-					     1UL << 63,
-					     (1UL << 63) + 1,
-					     ULONG_MAX - PAGE - 1,
-					     ULONG_MAX - PAGE,
-					     ULONG_MAX - 2,
-					     ULONG_MAX - 1,
-					     ULONG_MAX};
-	enum { E = sizeof(edge) / sizeof(edge[0]) };
 	struct mm_struct *mm = open_mm(0);
 	struct mmu_notifier_range range;
 	struct probe probe[N];
