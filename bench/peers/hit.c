@@ -78,7 +78,7 @@ static struct world *world_of(const struct peer *peer, int size)
 		perror("hmmu-peers: mmap");
 		exit(1);
 	}
-	worlds[size] = peer->make();
+	worlds[size] = peer->make(0);
 	/* 7919 is prime and no factor of any n. */
 	for (size_t i = 0; i < n; i++)
 		peer->walk(worlds[size], base + i * 7919 % n * STRIDE, 1);

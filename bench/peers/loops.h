@@ -4,11 +4,12 @@
  *
  *	PEER, PEER_NAME			the struct peer to define
  *	CACHE, REF			types
- *	OPEN(variant), CREATE(&cache)	0 or -errno
- *	GET(cache, addr, &ref)		0 or not, of the page at addr
+ *	OPEN(variant)			0 or -errno
+ *	CREATE(&cache, limit)		the same; limit: 0, or how many regions, if MERGES
+ *	GET(cache, addr, len, &ref)	0 or not
  *	PUT(cache, &ref)
  *	ANSWER(ref), NEXT(ref)		the region's address; what its handle says, a number
- *	KEEPS_NOTHING, TELL, SETTLE	see struct peer
+ *	KEEPS_NOTHING, MERGES, TELL, SETTLE	see struct peer
  *
  * and may have SETUP(arg). Nothing indirect stands in a loop. Every loop ends with what its
  * operations answered, so nothing can be left out.
@@ -35,12 +36,12 @@ static int open_side(enum variant variant)
 	return OPEN(variant);
 }
 
-static struct world *make(void)
+static struct world *make(unsigned long limit)
 {
 	struct world *world = calloc(1, sizeof(*world));
 
 	check(world, "no memory");
-	check(CREATE(&world->cache) == 0, "create");
+	check(CREATE(&world->cache, limit) == 0, "create");
 	return world;
 }
 
@@ -65,7 +66,7 @@ static void loop_hot(struct world *world, struct span *span, uint64_t iters)
 	for (uint64_t i = 0; i < iters; i++) {
 		REF ref;
 
-		failed += GET(world->cache, hot[i % HOT], &ref) != 0;
+		failed += GET(world->cache, hot[i % HOT], PAGE, &ref) != 0;
 		PUT(world->cache, &ref);
 	}
 	check(!failed, "a get failed");
@@ -79,7 +80,7 @@ static void loop_random(struct world *world, struct span *span, uint64_t iters)
 		REF ref;
 
 		state = step(state);
-		failed += GET(world->cache, place(span, state), &ref) != 0;
+		failed += GET(world->cache, place(span, state), PAGE, &ref) != 0;
 		PUT(world->cache, &ref);
 	}
 	span->random = state;
@@ -93,7 +94,7 @@ static void loop_dependent(struct world *world, struct span *span, uint64_t iter
 	for (uint64_t i = 0; i < iters; i++) {
 		REF ref;
 
-		failed += GET(world->cache, place(span, state), &ref) != 0;
+		failed += GET(world->cache, place(span, state), PAGE, &ref) != 0;
 		/* The top bit of an address is 0, which the compiler cannot know. */
 		state = step(state + ((uint64_t)ANSWER(ref) >> 63));
 		PUT(world->cache, &ref);
@@ -110,7 +111,7 @@ static void loop_handle(struct world *world, struct span *span, uint64_t iters)
 		REF ref;
 
 		state = step(state);
-		failed += GET(world->cache, place(span, state), &ref) != 0;
+		failed += GET(world->cache, place(span, state), PAGE, &ref) != 0;
 		sum += NEXT(ref);
 		PUT(world->cache, &ref);
 	}
@@ -125,7 +126,20 @@ static void walk(struct world *world, unsigned long start, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		REF ref;
 
-		failed += GET(world->cache, start + i * STRIDE, &ref) != 0;
+		failed += GET(world->cache, start + i * STRIDE, PAGE, &ref) != 0;
+		PUT(world->cache, &ref);
+	}
+	check(!failed, "a get failed");
+}
+
+static void bridge(struct world *world, unsigned long start, size_t n)
+{
+	uint64_t failed = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		REF ref;
+
+		failed += GET(world->cache, start + i * 2 * STRIDE, STRIDE + PAGE, &ref) != 0;
 		PUT(world->cache, &ref);
 	}
 	check(!failed, "a get failed");
@@ -148,7 +162,9 @@ const struct peer PEER = {
 	.open = open_side,
 	.make = make,
 	.hit = {loop_hot, loop_random, loop_dependent, loop_handle},
+	.merges = MERGES,
 	.walk = walk,
+	.bridge = bridge,
 	.unmap = unmap,
 	.tell = TELL,
 	.settle = SETTLE,

@@ -113,6 +113,7 @@ int main(int argc, char **argv)
 		   measure_getppid().median, measure_locked().median / 2);
 	peers_hit();
 	peers_miss();
+	peers_merge();
 	peers_unmap();
 	goals_print();
 	if (directory)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * miss.c - get + put of what is not registered, with a registration that does nothing; and
- * munmap of what is.
+ * miss.c - get + put of what is not registered, with a registration that does nothing, or
+ * only in pieces, or beyond the limit; and munmap of what is.
  *
  * Pages are given memory before they are asked for, outside the clock. After a stretch of
  * CHUNK misses at new addresses the stretch is mapped anew (MAP_FIXED), and what is left to
@@ -23,11 +23,15 @@
 #define ELSEWHERE (BASE - WINDOW)    /* one page, and the hitting thread's regions */
 #define HITS (ELSEWHERE + (1 << 24)) /* there */
 
-enum what { NEW, NEW_APART, AGAIN, UNMAP, UNMAP_HIT, WHATS };
+#define LIMIT (CHUNK / 2) /* regions, where there is one */
+
+/* MERGE: two regions of a page and what lies between them become one. EVICT: as NEW, each
+ * beyond the limit, so that another one goes. */
+enum what { NEW, NEW_APART, AGAIN, MERGE, EVICT, UNMAP, UNMAP_HIT, WHATS };
 
 /* ---- in the child */
 
-static struct world *world;
+static struct world *world, *limited;
 static unsigned long fresh = BASE; /* no address from here on was ever registered */
 
 static void must(bool good, const char *what)
@@ -70,7 +74,7 @@ struct work {
 	const struct peer *peer;
 	unsigned long start;
 	size_t n;
-	bool unmap;
+	enum what what;
 	uint32_t over; /* atomic: the hitting thread may end */
 	double ns;
 };
@@ -87,10 +91,12 @@ static void work_one(void *arg, int thread)
 		return;
 	}
 	from = now_ns();
-	if (work->unmap)
+	if (work->what == UNMAP || work->what == UNMAP_HIT)
 		work->peer->unmap(world, work->start, work->n);
+	else if (work->what == MERGE)
+		work->peer->bridge(world, work->start, work->n);
 	else
-		work->peer->walk(world, work->start, work->n);
+		work->peer->walk(work->what == EVICT ? limited : world, work->start, work->n);
 	work->ns = now_ns() - from;
 	hmmu_store_release(&work->over, 1);
 }
@@ -98,21 +104,21 @@ static void work_one(void *arg, int thread)
 /* Nanoseconds of @n operations on one stretch. */
 static double stretch(const struct peer *peer, enum what what, size_t n)
 {
-	struct work work = {.peer = peer, .start = fresh, .n = n};
+	struct work work = {.peer = peer, .start = fresh, .n = n, .what = what};
+	bool new = what == NEW || what == NEW_APART || what == EVICT;
 	unsigned long start = fresh;
 
-	if (what == NEW || what == NEW_APART) {
+	if (new) {
 		must(fresh < LAST, "hmmu-peers: no new address is left");
 		fresh += CHUNK_BYTES;
 	}
-	prepare(peer, start, what != NEW && what != AGAIN);
-	if (what != NEW && what != NEW_APART)
+	prepare(peer, start, what == NEW_APART || what == UNMAP || what == UNMAP_HIT);
+	if (!new)
 		peer->walk(world, start, CHUNK);
 	if (what == AGAIN)
 		prepare(peer, start, false);
-	work.unmap = what == UNMAP || what == UNMAP_HIT;
 	crew_run(work_one, &work, what == UNMAP_HIT ? 2 : 1);
-	if (what == NEW || what == NEW_APART)
+	if (new)
 		forget(peer, start);
 	return work.ns;
 }
@@ -124,7 +130,9 @@ static int setup(const void *arg)
 
 	if (err)
 		return err;
-	world = me->peer->make();
+	world = me->peer->make(0);
+	if (me->peer->merges)
+		limited = me->peer->make(LIMIT);
 	map(ELSEWHERE, HITS + HOT * STRIDE - ELSEWHERE);
 	me->peer->walk(world, HITS, HOT);
 	return crew_open();
@@ -145,7 +153,7 @@ static double obey(const void *arg, const struct order *order)
 		return now_ns() - from;
 	}
 	for (uint64_t left = order->iters; left;) {
-		size_t n = left < CHUNK ? left : CHUNK;
+		size_t most = what == MERGE ? CHUNK / 2 : CHUNK, n = left < most ? left : most;
 
 		ns += stretch(me->peer, what, n);
 		left -= n;
@@ -170,7 +178,9 @@ static void one_row(const char *group, const char *name, enum what what, enum va
 	row->threads = what == UNMAP_HIT ? 2 : 1;
 	children[SIDE_HMMU] = &hmmu[variant].child;
 	for (int side = SIDE_HMMU + 1; side < NR_SIDES; side++)
-		children[side] = members[side].there ? &members[side].child : NULL;
+		if (members[side].there &&
+		    (members[side].peer->merges || (what != MERGE && what != EVICT)))
+			children[side] = &members[side].child;
 	row_measure(row, children, (int)what, 0);
 }
 
@@ -208,6 +218,20 @@ void peers_miss(void)
 	one_row(group, "new, a mapping each", NEW_APART, HOOKS);
 	one_row(group, "just invalidated", AGAIN, BEST);
 	one_row(group, "just invalidated", AGAIN, HOOKS);
+	end();
+}
+
+void peers_merge(void)
+{
+	static const char group[] = "merge and evict, registration does nothing";
+
+	if (!wanted(group, ""))
+		return;
+	spawn();
+	one_row(group, "two and the page between", MERGE, BEST);
+	one_row(group, "two and the page between", MERGE, HOOKS);
+	one_row(group, "new, at the limit", EVICT, BEST);
+	one_row(group, "new, at the limit", EVICT, HOOKS);
 	end();
 }
 

@@ -72,12 +72,15 @@ struct peer {
 	const char *name;
 	const char *absent; /* why it is not there, or NULL */
 	bool keeps_nothing;
+	bool merges; /* what overlaps several; and has a limit to regions */
 	/* In the child, once: 0 or -errno. */
 	int (*open)(enum variant variant);
-	struct world *(*make)(void);
+	struct world *(*make)(unsigned long limit); /* regions; 0: none */
 	loop_fn *hit[NR_PATTERNS];
 	/* get + put of @n regions STRIDE apart. */
 	void (*walk)(struct world *world, unsigned long start, size_t n);
+	/* The same of @n ranges that begin and end with a region each. */
+	void (*bridge)(struct world *world, unsigned long start, size_t n);
 	/* munmap of each. */
 	void (*unmap)(struct world *world, unsigned long start, size_t n);
 	/* The memory has changed: for a side that does not learn of it itself. */
@@ -129,6 +132,7 @@ void plots(const char *directory);
 size_t many(void); /* regions of the largest world */
 void peers_hit(void);
 void peers_miss(void);
+void peers_merge(void);
 void peers_unmap(void);
 
 /* The child of one side. @variant is hmmu's. */

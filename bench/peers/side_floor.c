@@ -14,12 +14,13 @@ __attribute__((noinline)) static int nothing(unsigned long addr, unsigned long *
 #define CACHE int
 #define REF unsigned long
 #define OPEN(variant) 0
-#define CREATE(cache) (*(cache) = 0)
-#define GET(cache, addr, ref) nothing(addr, ref)
+#define CREATE(cache, limit) (*(cache) = 0)
+#define GET(cache, addr, len, ref) nothing(addr, ref)
 #define PUT(cache, ref) ((void)0)
 #define ANSWER(ref) (ref)
 #define NEXT(ref) ((ref) >> 63)
 #define KEEPS_NOTHING true
+#define MERGES false
 #define TELL tell
 #define SETTLE settle
 

@@ -33,11 +33,12 @@ static int open_hmmu(enum variant variant)
 	return hmmu_mm_open(&mm, &watch);
 }
 
-static int create(struct hmmu_regcache **cache)
+static int create(struct hmmu_regcache **cache, unsigned long limit)
 {
 	struct hmmu_regcache_options how = HMMU_REGCACHE_DEFAULTS;
 
 	how.mm = mm;
+	how.max_regions = limit ? limit : HMMU_NO_LIMIT;
 	how.flags = opened == POPULATES ? 0 : HMMU_REGCACHE_REG_CHECKS;
 	return hmmu_regcache_create(cache, &ops, NULL, &how);
 }
@@ -59,13 +60,14 @@ static void settle_cache(struct hmmu_regcache *cache)
 #define CACHE struct hmmu_regcache *
 #define REF struct hmmu_region_ref
 #define OPEN(variant) open_hmmu(variant)
-#define CREATE(cache) create(cache)
-#define GET(cache, addr, ref) \
-	hmmu_regcache_get(cache, (void *)(addr), PAGE, PROT_READ | PROT_WRITE, ref)
+#define CREATE(cache, limit) create(cache, limit)
+#define GET(cache, addr, len, ref) \
+	hmmu_regcache_get(cache, (void *)(addr), len, PROT_READ | PROT_WRITE, ref)
 #define PUT(cache, ref) hmmu_regcache_put(cache, ref)
 #define ANSWER(ref) (uintptr_t)(ref).region
 #define NEXT(ref) (uintptr_t)(ref).region->handle
 #define KEEPS_NOTHING false
+#define MERGES true
 #define TELL tell
 #define SETTLE settle
 

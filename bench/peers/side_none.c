@@ -16,10 +16,10 @@ static int no_op(struct region *region)
 static int (*volatile reg)(struct region *) = no_op;
 static int (*volatile dereg)(struct region *) = no_op;
 
-static inline int get(unsigned long addr, struct region *region)
+static inline int get(unsigned long addr, size_t len, struct region *region)
 {
 	region->start = addr;
-	region->end = addr + PAGE;
+	region->end = addr + len;
 	return reg(region);
 }
 
@@ -28,12 +28,13 @@ static inline int get(unsigned long addr, struct region *region)
 #define CACHE int
 #define REF struct region
 #define OPEN(variant) 0
-#define CREATE(cache) (*(cache) = 0)
-#define GET(cache, addr, ref) get(addr, ref)
+#define CREATE(cache, limit) (*(cache) = 0)
+#define GET(cache, addr, len, ref) get(addr, len, ref)
 #define PUT(cache, ref) dereg(ref)
 #define ANSWER(ref) (ref).start
 #define NEXT(ref) (ref).handle
 #define KEEPS_NOTHING true
+#define MERGES false
 #define TELL tell
 #define SETTLE settle
 

@@ -57,14 +57,14 @@ static struct region *add(struct cache *cache, unsigned long start, unsigned lon
 	return region;
 }
 
-static int get(struct cache *cache, unsigned long addr, struct region **found)
+static int get(struct cache *cache, unsigned long addr, size_t len, struct region **found)
 {
 	struct region *region;
 
 	pthread_mutex_lock(&cache->lock);
 	region = (struct region *)rb_at_or_before(&cache->tree, addr);
-	if (!region || region->rb.end < addr + PAGE)
-		region = add(cache, addr, addr + PAGE);
+	if (!region || region->rb.end < addr + len)
+		region = add(cache, addr, addr + len);
 	if (region)
 		region->users++;
 	pthread_mutex_unlock(&cache->lock);
@@ -112,12 +112,13 @@ static void invalidate(struct cache *cache, unsigned long start, unsigned long e
 #define CACHE struct cache *
 #define REF struct region *
 #define OPEN(variant) 0
-#define CREATE(cache) create(cache)
-#define GET(cache, addr, ref) get(cache, addr, ref)
+#define CREATE(cache, limit) create(cache)
+#define GET(cache, addr, len, ref) get(cache, addr, len, ref)
 #define PUT(cache, ref) put(cache, *(ref))
 #define ANSWER(ref) (uintptr_t)(ref)
 #define NEXT(ref) (ref)->handle
 #define KEEPS_NOTHING false
+#define MERGES false
 #define TELL tell
 #define SETTLE settle
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * side_ucx.c - UCX's ucs_rcache, as InfiniBand transports of UCX use it: events of its own
- * (UCM_EVENT_VM_UNMAPPED), no check of frame numbers, no limits.
+ * (UCM_EVENT_VM_UNMAPPED), no check of frame numbers, no limits
+ * but where a row asks for one.
  */
 #include "peers.h"
 
@@ -36,7 +37,7 @@ static ucs_status_t reg(void *context, ucs_rcache_t *rcache, void *arg,
 	return UCS_OK;
 }
 
-static int create(ucs_rcache_t **cache)
+static int create(ucs_rcache_t **cache, unsigned long limit)
 {
 	static const ucs_rcache_ops_t ops = {reg, dereg, dump};
 	ucs_rcache_params_t params = {
@@ -47,7 +48,7 @@ static int create(ucs_rcache_t **cache)
 		.ucm_event_priority = 1000,
 		.ops = &ops,
 		.flags = UCS_RCACHE_FLAG_NO_PFN_CHECK,
-		.max_regions = -1ul,
+		.max_regions = limit ? limit : -1ul,
 		.max_size = -1ul,
 		.max_unreleased = -1ul,
 	};
@@ -55,10 +56,11 @@ static int create(ucs_rcache_t **cache)
 	return ucs_rcache_create(&params, "hmmu-peers", NULL, cache) == UCS_OK ? 0 : -EIO;
 }
 
-static inline int get(ucs_rcache_t *cache, unsigned long addr, ucs_rcache_region_t **region)
+static inline int get(ucs_rcache_t *cache, unsigned long addr, size_t len,
+		      ucs_rcache_region_t **region)
 {
-	return ucs_rcache_get(cache, (void *)addr, PAGE, PROT_READ | PROT_WRITE, NULL,
-			      region) != UCS_OK;
+	return ucs_rcache_get(cache, (void *)addr, len, PROT_READ | PROT_WRITE, NULL, region) !=
+	       UCS_OK;
 }
 
 #define PEER peer_ucx
@@ -66,12 +68,13 @@ static inline int get(ucs_rcache_t *cache, unsigned long addr, ucs_rcache_region
 #define CACHE ucs_rcache_t *
 #define REF ucs_rcache_region_t *
 #define OPEN(variant) 0
-#define CREATE(cache) create(cache)
-#define GET(cache, addr, ref) get(cache, addr, ref)
+#define CREATE(cache, limit) create(cache, limit)
+#define GET(cache, addr, len, ref) get(cache, addr, len, ref)
 #define PUT(cache, ref) ucs_rcache_region_put(cache, *(ref))
 #define ANSWER(ref) (uintptr_t)(ref)
 #define NEXT(ref) ((struct region *)(ref))->handle
 #define KEEPS_NOTHING false
+#define MERGES true
 #define TELL tell
 #define SETTLE settle
 
