@@ -70,14 +70,16 @@ budgets: all
 	@ninja -C $(BUILD) budgets
 
 # The prefix is settled before ninja runs: what is installed where is written then.
+# By sudo, what is built stays the user's: later builds write there.
+owner = $(if $(SUDO_USER),sudo -u $(SUDO_USER) --)
 install: $(BUILD)/build.ninja
-	@meson configure $(BUILD) --prefix=$(PREFIX) >/dev/null
-	@ninja -C $(BUILD)
+	@$(owner) meson configure $(BUILD) --prefix=$(PREFIX) >/dev/null
+	@$(owner) ninja -C $(BUILD)
 	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 # What the last install wrote, wherever that was.
 uninstall:
-	@ninja -C $(BUILD) uninstall | sed -n 's/^ - //p'
+	@ninja -C $(BUILD) uninstall
 
 format:
 	@git ls-files '*.c' '*.h' '*.cpp' | xargs clang-format -i

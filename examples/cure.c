@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The cure: the same device, and a subscription to the memory it has cached. */
+#define _GNU_SOURCE 1
 #include <hmmu/mmu_notifier.h>
 #include <liburing.h>
 #include <pthread.h>

@@ -9,6 +9,7 @@
  * --safe: fixed buffers by hmmu_uring_prep_*(). --unsafe: registered by hand, once, as in the
  * manual. Neither: both, and it fails unless the first is right and the second is not.
  */
+#define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
 #include <hmmu/uring.h>

@@ -10,6 +10,7 @@
  * is done again. --unsafe: registered by hand. Neither: both, and it fails unless the first
  * is right and the second is not.
  */
+#define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
 #include <hmmu/uring.h>

@@ -107,7 +107,7 @@ static int help(void)
 	     "  --help              this\n"
 	     "  --version [--json]  the version, and what was compiled in\n"
 	     "\n"
-	     "hmmu COMMAND --help says more, --help=all everything; so does man hmmu-COMMAND.\n"
+	     "hmmu COMMAND --help says more, man hmmu-COMMAND all.\n"
 	     "\n"
 	     "Exit status: 0; 1 what was looked for was found, or it failed; 2 a bad command\n"
 	     "or option; 77 this machine does not have what was asked for. hmmu watch ends as\n"
