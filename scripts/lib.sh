@@ -97,7 +97,7 @@ tests() {
 	fi
 	while read -r s; do
 		failure "$dir: $s" <(grep -m 1 -F -A 60 -- " $s" "$log")
-	done < <(grep -E ' (FAIL|TIMEOUT|ERROR) ' "$log" | sed -E 's/^ *[0-9]+\/[0-9]+ //' | sort -u)
+	done < <(grep -E '^ *[0-9]+/[0-9]+ .* (FAIL|TIMEOUT|ERROR) ' "$log" | sed -E 's/^ *[0-9]+\/[0-9]+ //' | sort -u)
 	rm -f "$log"
 }
 
