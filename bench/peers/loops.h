@@ -119,30 +119,28 @@ static void loop_handle(struct world *world, struct span *span, uint64_t iters)
 	check(!failed && sum < iters + 1, "a get failed");
 }
 
-static void walk(struct world *world, unsigned long start, size_t n)
+static inline void each(struct world *world, unsigned long start, size_t n,
+			unsigned long stride, size_t length)
 {
 	uint64_t failed = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		REF ref;
 
-		failed += GET(world->cache, start + i * STRIDE, PAGE, &ref) != 0;
+		failed += GET(world->cache, start + i * stride, length, &ref) != 0;
 		PUT(world->cache, &ref);
 	}
 	check(!failed, "a get failed");
 }
 
+static void walk(struct world *world, unsigned long start, size_t n)
+{
+	each(world, start, n, STRIDE, PAGE);
+}
+
 static void bridge(struct world *world, unsigned long start, size_t n)
 {
-	uint64_t failed = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		REF ref;
-
-		failed += GET(world->cache, start + i * 2 * STRIDE, STRIDE + PAGE, &ref) != 0;
-		PUT(world->cache, &ref);
-	}
-	check(!failed, "a get failed");
+	each(world, start, n, 2 * STRIDE, STRIDE + PAGE);
 }
 
 static void unmap(struct world *world, unsigned long start, size_t n)

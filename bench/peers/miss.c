@@ -29,6 +29,11 @@
  * beyond the limit, so that another one goes. */
 enum what { NEW, NEW_APART, AGAIN, MERGE, EVICT, UNMAP, UNMAP_HIT, WHATS };
 
+static bool unmaps(enum what what)
+{
+	return what == UNMAP || what == UNMAP_HIT;
+}
+
 /* ---- in the child */
 
 static struct world *world, *limited;
@@ -91,7 +96,7 @@ static void work_one(void *arg, int thread)
 		return;
 	}
 	from = now_ns();
-	if (work->what == UNMAP || work->what == UNMAP_HIT)
+	if (unmaps(work->what))
 		work->peer->unmap(world, work->start, work->n);
 	else if (work->what == MERGE)
 		work->peer->bridge(world, work->start, work->n);
@@ -112,7 +117,7 @@ static double stretch(const struct peer *peer, enum what what, size_t n)
 		must(fresh < LAST, "hmmu-peers: no new address is left");
 		fresh += CHUNK_BYTES;
 	}
-	prepare(peer, start, what == NEW_APART || what == UNMAP || what == UNMAP_HIT);
+	prepare(peer, start, what == NEW_APART || unmaps(what));
 	if (!new)
 		peer->walk(world, start, CHUNK);
 	if (what == AGAIN)

@@ -99,22 +99,22 @@ static bool is_one(uint64_t leaf)
 	return (leaf & SUMMARY_KIND) == SUMMARY_ONE;
 }
 
-/* What of [start, last] lies in @gib, as cells of @level, counted from the first of all. */
 struct part {
 	uint64_t first, last;
 };
 
-static struct part part_of(uint64_t start, uint64_t last, uint64_t gib, unsigned int level)
+/* The pages of [start, last] in @gib, counted from the first of all. */
+static struct part part_of(uint64_t start, uint64_t last, uint64_t gib)
 {
 	uint64_t from = gib << 30, to = from + (1u << 30) - 1;
 
-	return (struct part){(start > from ? start : from) >> shift_of(level),
-			     (last < to ? last : to) >> shift_of(level)};
+	return (struct part){(start > from ? start : from) >> 12,
+			     (last < to ? last : to) >> 12};
 }
 
 static uint64_t make_one(uint64_t start, uint64_t last, uint64_t gib, unsigned int level)
 {
-	struct part p = part_of(start, last, gib, 0);
+	struct part p = part_of(start, last, gib);
 
 	return SUMMARY_ONE | (p.first & 0x3ffff) | (p.last & 0x3ffff) << 18 |
 	       (uint64_t)level << 36;
@@ -382,7 +382,7 @@ bool hmmu_summary_missing(struct hmmu_summary *s, uint64_t start, uint64_t last,
 	for (uint64_t gib = start >> 30; gib <= last >> 30; gib++) {
 		need->gib = gib;
 		need->size = gib_needs(hmmu_load_relaxed(&s->leaf[gib]), level,
-				       part_of(start, last, gib, 0));
+				       part_of(start, last, gib));
 		if (need->size)
 			return true;
 	}
