@@ -16,6 +16,7 @@
 #define HMMU_ATOMIC_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef HMMU_SCHED
@@ -23,6 +24,11 @@
 void hmmu_sched_point(const volatile void *at, bool writes);
 /* This thread can do nothing useful until another one has run. */
 void hmmu_sched_relax(void);
+/* Its store buffer (tests/sched/buffer.c): a store comes that others may see later. */
+void hmmu_sched_store(volatile void *at, size_t size, bool release);
+/* A locked operation, or a store that is one, comes. */
+void hmmu_sched_locked(const volatile void *at, size_t size, bool all);
+void hmmu_sched_membarrier(void);
 
 /* The value first: an access inside it is a point of its own, an earlier one.
  * (Numbered, for they nest, and no name may hide another.) */
@@ -34,16 +40,27 @@ void hmmu_sched_relax(void);
 		hmmu_sched_point(p_##id, false); \
 		fn(p_##id, __VA_ARGS__);         \
 	})
-#define HMMU_SET_(p, v, fn, ...) HMMU_SET_AT_(__COUNTER__, p, v, fn, __VA_ARGS__)
-#define HMMU_SET_AT_(id, p, v, fn, ...) HMMU_SET_BY_(id, p, v, fn, __VA_ARGS__)
-#define HMMU_SET_BY_(id, p, v, fn, ...)          \
-	({                                       \
-		__typeof__(p) p_##id = (p);      \
-		__typeof__(*(p)) v_##id = (v);   \
-		hmmu_sched_point(p_##id, true);  \
-		fn(p_##id, v_##id, __VA_ARGS__); \
+#define HMMU_SET_(p, v, fn, ...) HMMU_RMW_AT_(__COUNTER__, true, p, v, fn, __VA_ARGS__)
+#define HMMU_RMW_(all, p, v, fn, ...) HMMU_RMW_AT_(__COUNTER__, all, p, v, fn, __VA_ARGS__)
+#define HMMU_RMW_AT_(id, all, p, v, fn, ...) HMMU_RMW_BY_(id, all, p, v, fn, __VA_ARGS__)
+#define HMMU_RMW_BY_(id, all, p, v, fn, ...)                    \
+	({                                                      \
+		__typeof__(p) p_##id = (p);                     \
+		__typeof__(*(p)) v_##id = (v);                  \
+		hmmu_sched_point(p_##id, true);                 \
+		hmmu_sched_locked(p_##id, sizeof(v_##id), all); \
+		fn(p_##id, v_##id, __VA_ARGS__);                \
 	})
-#define HMMU_CAS_(p, expected, v, ...) HMMU_SET_(p, v, HMMU_CAS_OP_, expected, __VA_ARGS__)
+#define HMMU_PUT_(p, v, order) HMMU_PUT_AT_(__COUNTER__, p, v, order)
+#define HMMU_PUT_AT_(id, p, v, order) HMMU_PUT_BY_(id, p, v, order)
+#define HMMU_PUT_BY_(id, p, v, order)                                                  \
+	({                                                                             \
+		__typeof__(p) p_##id = (p);                                            \
+		__typeof__(*(p)) v_##id = (v);                                         \
+		hmmu_sched_point(p_##id, true);                                        \
+		hmmu_sched_store(p_##id, sizeof(v_##id), (order) == __ATOMIC_RELEASE); \
+		__atomic_store_n(p_##id, v_##id, order);                               \
+	})
 #else
 static inline void hmmu_sched_relax(void)
 {
@@ -51,33 +68,40 @@ static inline void hmmu_sched_relax(void)
 
 #define HMMU_GET_(p, fn, ...) ({ fn((p), __VA_ARGS__); })
 #define HMMU_SET_(p, v, fn, ...) ({ fn((p), (v), __VA_ARGS__); })
-#define HMMU_CAS_(p, expected, v, ...) HMMU_CAS_OP_(p, v, expected, __VA_ARGS__)
+#define HMMU_RMW_(all, p, v, fn, ...) HMMU_SET_(p, v, fn, __VA_ARGS__)
+#define HMMU_PUT_(p, v, order) HMMU_SET_(p, v, __atomic_store_n, order)
 #endif
 
+/* Cares for stores before it: all of them (seqcst, release), or just those of its own word. */
+#define HMMU_SOME_ false
+#define HMMU_ALL_ true
+#define HMMU_CAS_(all, p, expected, v, ...) \
+	HMMU_RMW_(all, p, v, HMMU_CAS_OP_, expected, __VA_ARGS__)
 #define HMMU_CAS_OP_(p, v, expected, ...) \
 	__atomic_compare_exchange_n((p), (expected), (v), false, __VA_ARGS__)
 
 #define hmmu_load_relaxed(p) HMMU_GET_(p, __atomic_load_n, __ATOMIC_RELAXED)
 #define hmmu_load_acquire(p) HMMU_GET_(p, __atomic_load_n, __ATOMIC_ACQUIRE)
 #define hmmu_load_seqcst(p) HMMU_GET_(p, __atomic_load_n, __ATOMIC_SEQ_CST)
-#define hmmu_store_relaxed(p, v) HMMU_SET_(p, v, __atomic_store_n, __ATOMIC_RELAXED)
-#define hmmu_store_release(p, v) HMMU_SET_(p, v, __atomic_store_n, __ATOMIC_RELEASE)
+#define hmmu_store_relaxed(p, v) HMMU_PUT_(p, v, __ATOMIC_RELAXED)
+#define hmmu_store_release(p, v) HMMU_PUT_(p, v, __ATOMIC_RELEASE)
 #define hmmu_store_seqcst(p, v) HMMU_SET_(p, v, __atomic_store_n, __ATOMIC_SEQ_CST)
-#define hmmu_xchg_acquire(p, v) HMMU_SET_(p, v, __atomic_exchange_n, __ATOMIC_ACQUIRE)
+#define hmmu_xchg_acquire(p, v) \
+	HMMU_RMW_(HMMU_SOME_, p, v, __atomic_exchange_n, __ATOMIC_ACQUIRE)
 #define hmmu_xchg_release(p, v) HMMU_SET_(p, v, __atomic_exchange_n, __ATOMIC_RELEASE)
 #define hmmu_xchg_seqcst(p, v) HMMU_SET_(p, v, __atomic_exchange_n, __ATOMIC_SEQ_CST)
-#define hmmu_add_relaxed(p, v) HMMU_SET_(p, v, __atomic_fetch_add, __ATOMIC_RELAXED)
+#define hmmu_add_relaxed(p, v) HMMU_RMW_(HMMU_SOME_, p, v, __atomic_fetch_add, __ATOMIC_RELAXED)
 #define hmmu_add_seqcst(p, v) HMMU_SET_(p, v, __atomic_fetch_add, __ATOMIC_SEQ_CST)
 #define hmmu_or_seqcst(p, v) HMMU_SET_(p, v, __atomic_fetch_or, __ATOMIC_SEQ_CST)
 #define hmmu_and_seqcst(p, v) HMMU_SET_(p, v, __atomic_fetch_and, __ATOMIC_SEQ_CST)
 
 /* true = stored; on false *expected holds what was there. */
 #define hmmu_cas_acquire(p, expected, v) \
-	HMMU_CAS_(p, expected, v, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)
+	HMMU_CAS_(HMMU_SOME_, p, expected, v, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)
 #define hmmu_cas_release(p, expected, v) \
-	HMMU_CAS_(p, expected, v, __ATOMIC_RELEASE, __ATOMIC_RELAXED)
+	HMMU_CAS_(HMMU_ALL_, p, expected, v, __ATOMIC_RELEASE, __ATOMIC_RELAXED)
 #define hmmu_cas_seqcst(p, expected, v) \
-	HMMU_CAS_(p, expected, v, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+	HMMU_CAS_(HMMU_ALL_, p, expected, v, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
 
 #ifdef HMMU_DEBUG
 /* For checks of our own (lockdep.c): no preemption points, and ordered whatever they need. */

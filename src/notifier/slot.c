@@ -104,7 +104,8 @@ static bool overlaps(const struct hmmu_newcomer *who, uint64_t start, uint64_t l
 
 bool hmmu_membarrier(void)
 {
-#ifdef HMMU_SCHED /* its schedules are sequentially consistent anyway */
+#ifdef HMMU_SCHED
+	hmmu_sched_membarrier();
 	return true;
 #else
 	return hmmu_syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0) == 0;
@@ -275,7 +276,7 @@ void hmmu_attach(struct mm_struct *mm, const struct hmmu_newcomer *who)
  *
  * Before "load summary", which then sees the announcement; or after it, and then OPEN was
  * stored before and is seen here. [Required: one of the two. models/relacy/dekker.cpp,
- * tests/litmus/slot.c]
+ * tests/litmus/slot.c, `sched-core buffered insert`]
  *
  * Nobody waits for the owner, who may have lost the CPU or sit in a signal handler that
  * wants this very lock. It is the only system call made with the lock held; it waits for

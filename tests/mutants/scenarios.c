@@ -751,15 +751,21 @@ static const struct sched_program *const scenarios[] = {
 
 int main(int argc, char **argv)
 {
+	bool buffered = argc > 1 && !strcmp(argv[1], "buffered");
+	const char *only = argv[1 + buffered];
 	int failed = 0, n = 0;
 
 	for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
 		struct sched_result res;
 
-		if (argc > 1 && strcmp(argv[1], scenarios[i]->name) != 0)
+		if (only && strcmp(only, scenarios[i]->name) != 0)
 			continue;
 		n++;
-		if (sched_search(&res, scenarios[i], 1, SEEDS) != SCHED_OK) {
+		if (buffered)
+			sched_search_buffered(&res, scenarios[i], 1, SEEDS);
+		else
+			sched_search(&res, scenarios[i], 1, SEEDS);
+		if (res.verdict != SCHED_OK) {
 			sched_print(stdout, &res, scenarios[i]);
 			failed++;
 		}

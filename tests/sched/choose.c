@@ -354,4 +354,5 @@ void sched_draw(const struct sched_program *program, uint64_t seed)
 		draw_mixed(program);
 	else if (run.res->strategy == SCHED_PCT)
 		draw_pct();
+	sched_buffer_draw();
 }

@@ -3,6 +3,7 @@
  * core.c - schedules of the real code.
  *
  *	sched-core [NAME]	   random schedules of all scenarios, or of that one
+ *	sched-core buffered [NAME] the same with store buffers
  *	sched-core explore [NAME]  all schedules with at most 0, 1, ... --bound preemptions
  *	sched-core pct [NAME]	   random priorities, depth 1 to 5
  *	sched-core planted [BUG]   each bug of src/plant.h must die
@@ -112,6 +113,14 @@ static void do_mixed(const struct scenario *s, struct row *row, const struct opt
 	struct sched_result res;
 
 	sched_search(&res, s->program, 1, seeds(s, o, SEEDS_CLEAN));
+	add(row, &res, s);
+}
+
+static void do_buffered(const struct scenario *s, struct row *row, const struct options *o)
+{
+	struct sched_result res;
+
+	sched_search_buffered(&res, s->program, 1, seeds(s, o, SEEDS_CLEAN));
 	add(row, &res, s);
 }
 
@@ -383,7 +392,10 @@ static int run(const char *command, const struct options *o)
 	static const struct {
 		const char *name;
 		work_fn fn;
-	} searches[] = {{"random", do_mixed}, {"explore", do_explore_test}, {"pct", do_pct}};
+	} searches[] = {{"random", do_mixed},
+			{"buffered", do_buffered},
+			{"explore", do_explore_test},
+			{"pct", do_pct}};
 
 	if (!strcmp(command, "planted"))
 		return run_planted(o);
@@ -399,8 +411,8 @@ static int run(const char *command, const struct options *o)
 
 static bool is_command(const char *word)
 {
-	static const char *const commands[] = {"random",  "explore", "pct",
-					       "planted", "forks",   "points"};
+	static const char *const commands[] = {"random",  "buffered", "explore", "pct",
+					       "planted", "forks",    "points"};
 
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (!strcmp(word, commands[i]))

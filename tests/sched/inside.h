@@ -3,6 +3,7 @@
  * inside.h - between the scheduler's own files.
  *
  *	sched.c	  the doors of the code under test, the threads, a run
+ *	buffer.c  store buffers
  *	choose.c  who runs next, by seed (mixed, PCT) or as explored
  *	explore.c which choice comes next: the depth-first search
  *	order.c	  the partial order of a run, as hashes
@@ -27,6 +28,22 @@ enum sched_thread_state {
 	DONE,
 };
 
+/* buffer.c */
+struct sched_store {
+	void *at;
+	/* While its thread runs: what the others see there. Else: what it stored. */
+	uint64_t other;
+	unsigned int size;
+	bool release;
+	bool age;	/* a point of its thread's has passed since */
+	const void *pc; /* whence */
+};
+#define SCHED_STORES 40 /* that a processor holds back */
+struct sched_buffer {
+	unsigned int n;
+	struct sched_store store[SCHED_STORES]; /* by age */
+};
+
 struct sched_thread {
 	struct baton go; /* passed to it: run */
 	int index;
@@ -43,6 +60,7 @@ struct sched_thread {
 	uint32_t spins; /* events when it last wrote SCHED_EV_RELAX; 0 never */
 	bool once;	/* program.fresh: ends after one run */
 	pthread_t handle;
+	struct sched_buffer buffer;
 };
 
 #define SCHED_PCT_DEPTH_MAX 8
@@ -67,7 +85,8 @@ struct sched_run {
 		int priority;
 	} change[SCHED_PCT_DEPTH_MAX]; /* PCT: by step */
 	unsigned int nchanged;
-	bool fair; /* length is reached */
+	bool fair;	   /* length is reached */
+	unsigned int lazy; /* buffered: one in so many own points lets a store out */
 	bool calm;
 	uint64_t random;
 	struct baton over; /* passed to the runner */
@@ -104,6 +123,18 @@ bool sched_explore_next(void);
 void sched_explore_trail(char *text, size_t size);
 void sched_explore_replay(const char *text);
 const char *sched_explore_problem(void); /* NULL: none */
+
+/* buffer.c: its head comment. Nothing is done but in a buffered run. */
+void sched_buffer_draw(void);
+void sched_buffer_tick(struct sched_thread *self);
+void sched_buffer_store(struct sched_thread *self, volatile void *at, size_t size, bool release,
+			const void *pc);
+void sched_buffer_locked(struct sched_thread *self, const volatile void *at, size_t size,
+			 bool all);
+void sched_buffer_out(struct sched_thread *self); /* another one runs */
+void sched_buffer_in(struct sched_thread *self);
+void sched_buffer_empty(struct sched_thread *self);
+void sched_buffer_empty_all(void); /* nobody runs, or who does has emptied its own */
 
 /* order.c */
 void sched_order_begin(void);

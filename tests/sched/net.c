@@ -4,7 +4,7 @@
  * core.c: each scenario is clean for a number of seeds; each planted bug of
  * enum hmmu_uffd_plant names the scenario that kills it.
  *
- *	sched-net [planted] [NAME]	all, or the scenario, or the bug, of that name
+ *	sched-net [planted|buffered] [NAME]	all, or the scenario, or the bug, of that name
  */
 #include "net_run.h"
 

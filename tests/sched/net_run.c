@@ -24,8 +24,11 @@ static void report(const char *what, const char *name, const struct sched_progra
 	       res->message);
 }
 
-static int run_clean(const struct net_suite *s, const char *only)
+static int run_clean(const struct net_suite *s, const char *only, bool buffered)
 {
+	enum sched_verdict (*search)(struct sched_result *, const struct sched_program *,
+				     uint64_t, uint64_t) =
+		buffered ? sched_search_buffered : sched_search;
 	unsigned long long runs = 0, steps = 0;
 	struct sched_result res;
 	int failed = 0;
@@ -35,7 +38,7 @@ static int run_clean(const struct net_suite *s, const char *only)
 
 		if (only && strcmp(only, program->name) != 0)
 			continue;
-		sched_search(&res, program, 1, SEEDS_CLEAN);
+		search(&res, program, 1, SEEDS_CLEAN);
 		if (res.verdict != SCHED_OK) {
 			sched_print(stdout, &res, program);
 			failed++;
@@ -101,8 +104,10 @@ int net_run(const struct net_suite *suite, int argc, char **argv)
 
 	if (argc > 1 && !strcmp(argv[1], "planted"))
 		failed = run_planted(suite, argv[2]) + run_wrong(suite, argv[2]);
+	else if (argc > 1 && !strcmp(argv[1], "buffered"))
+		failed = run_clean(suite, argv[2], true);
 	else
-		failed = run_clean(suite, argv[1]);
+		failed = run_clean(suite, argv[1], false);
 	printf("%d failed\n", failed);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

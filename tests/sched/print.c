@@ -94,6 +94,9 @@ static void describe(const struct sched_event *ev, const void **words, char *tex
 	case SCHED_EV_TIMEOUT:
 		snprintf(text, size, "timed out %s", where);
 		break;
+	case SCHED_EV_STORED:
+		snprintf(text, size, "seen from now: %s", where);
+		break;
 	case SCHED_EV_NOTE:
 		snprintf(text, size, "%s", ev->note);
 		break;
@@ -132,7 +135,10 @@ static void print_what(FILE *out, const struct sched_result *res,
 		fprintf(out, "HMMU_SCHED_TRAIL=%s (explore)\n", res->trail);
 	else
 		fprintf(out, "HMMU_SCHED_SEED=%llu%s\n", (unsigned long long)res->seed,
-			res->strategy == SCHED_PCT ? " (pct)" : "");
+			res->strategy == SCHED_PCT ? " (pct)"
+			: !res->buffered	   ? ""
+			: res->weak		   ? " (buffered, a weak order)"
+						   : " (buffered, as x86)");
 }
 
 void sched_print(FILE *out, const struct sched_result *res, const struct sched_program *program)

@@ -117,8 +117,10 @@ static void run_next(struct sched_thread *next)
 
 static void switch_to(struct sched_thread *next)
 {
+	sched_buffer_out(self);
 	run_next(next);
 	baton_receive(&self->go);
+	sched_buffer_in(self);
 }
 
 /* ---- what the code under test calls: declared in src/atomic.h, src/futex.h, whose
@@ -126,6 +128,9 @@ static void switch_to(struct sched_thread *next)
 
 void hmmu_sched_point(const volatile void *at, bool writes);
 void hmmu_sched_relax(void);
+void hmmu_sched_store(volatile void *at, size_t size, bool release);
+void hmmu_sched_locked(const volatile void *at, size_t size, bool all);
+void hmmu_sched_membarrier(void);
 long hmmu_sched_futex_wait(uint32_t *word, uint32_t value, const struct timespec *deadline);
 void hmmu_sched_futex_wake(uint32_t *word, int n);
 
@@ -169,6 +174,7 @@ static void stand(const void *pc)
 static void access_at(const void *pc, const volatile void *at, bool writes)
 {
 	stand(pc);
+	sched_buffer_tick(self);
 	if (run.res->steps >= run.next_look)
 		look(pc);
 	sched_touch(at, writes);
@@ -190,6 +196,27 @@ void hmmu_sched_point(const volatile void *at, bool writes)
 		access_at(__builtin_return_address(0), at, writes);
 }
 
+void hmmu_sched_store(volatile void *at, size_t size, bool release)
+{
+	if (self)
+		sched_buffer_store(self, at, size, release, __builtin_return_address(0));
+}
+
+void hmmu_sched_locked(const volatile void *at, size_t size, bool all)
+{
+	if (self)
+		sched_buffer_locked(self, at, size, all);
+}
+
+void hmmu_sched_membarrier(void)
+{
+	if (!self || !run.res->buffered)
+		return; /* there is nothing that it orders */
+	access_at(__builtin_return_address(0), &run, true);
+	sched_buffer_empty(self);
+	sched_buffer_empty_all();
+}
+
 void hmmu_sched_relax(void)
 {
 	struct sched_thread *next;
@@ -197,6 +224,7 @@ void hmmu_sched_relax(void)
 	if (!self)
 		return;
 	stand(__builtin_return_address(0));
+	sched_buffer_tick(self);
 	self->priority = --run.lowest;
 	self->idle++;
 	next = sched_choose(self, AT_RELAX);
@@ -235,6 +263,7 @@ long hmmu_sched_futex_wait(uint32_t *word, uint32_t value, const struct timespec
 		return baton_real_wait(word, value, deadline);
 	/* A write: it joins a queue. */
 	access_at(pc, word, true);
+	sched_buffer_empty(self);
 	if (baton_peek(word) != value)
 		return -EAGAIN;
 	self->word = word;
@@ -265,6 +294,7 @@ void hmmu_sched_futex_wake(uint32_t *word, int n)
 		return;
 	}
 	access_at(pc, word, true);
+	sched_buffer_empty(self);
 	while (woken < n && (thread = sched_choose_sleeper(word)) != NULL) {
 		sched_order_fold(thread->index, sched_order_of(self->index));
 		sched_order_fold(self->index, (uint64_t)thread->index);
@@ -325,13 +355,16 @@ unsigned int sched_random(unsigned int n)
 
 static void thread_returned(void)
 {
+	sched_buffer_out(self); /* its last stores may still come late */
 	self->state = DONE;
 	self->pc = NULL;
 	event(self, SCHED_EV_RETURNED, NULL);
-	if (--run.live)
+	if (--run.live) {
 		run_next(sched_choose(self, AT_RETURN));
-	else
-		baton_pass(&run.over);
+		return;
+	}
+	sched_buffer_empty_all();
+	baton_pass(&run.over);
 }
 
 static void *thread_main(void *arg)
@@ -412,6 +445,7 @@ static void begin(struct sched_result *res, const struct sched_program *program,
 		thread->spins = 0;
 		thread->pc = NULL;
 		thread->idle = 0;
+		thread->buffer.n = 0;
 		thread->enter = program->enter;
 		thread->fn = program->threads[run.n];
 		thread->arg = program->args[run.n];

@@ -26,9 +26,10 @@
  *		probability of at least 1 / (n * k^(d-1)). k is measured first.
  *   explore	sched_explore(): every schedule with at most so many preemptions, below.
  *
- * What the scheduler shows is sequential consistency: one thread runs at a time
- * and the hand-off orders everything. A weaker order is for the models and the
- * litmus programs.
+ * What these show is sequential consistency: one thread runs at a time and the hand-off
+ * orders everything. sched_search_buffered() gives each thread a store buffer as well
+ * (buffer.c): stores that are late are found by seed, like all else. Late or early loads
+ * are for the models, real processors for the litmus programs.
  *
  * EXPLORATION (explore.c). A preemption is a switch away from a thread that could run on;
  * who runs next when one sleeps, relaxes or returns, and whom a wake-up wakes, is free.
@@ -151,6 +152,7 @@ enum sched_event_kind {
 	SCHED_EV_WAKES,
 	SCHED_EV_SPURIOUS,
 	SCHED_EV_TIMEOUT,
+	SCHED_EV_STORED, /* what it stored before reaches memory */
 	SCHED_EV_NOTE,
 	SCHED_EV_RETURNED,
 	SCHED_EV_FAILED,
@@ -187,6 +189,8 @@ struct sched_result {
 		bool more;	  /* the tables are full: at least so many */
 	} counts;
 	enum sched_strategy { SCHED_MIXED = 0, SCHED_PCT, SCHED_EXPLORE } strategy;
+	bool buffered;	    /* with store buffers */
+	bool weak;	    /* buffered: not x86's order, a weaker one */
 	unsigned int depth; /* PCT: d */
 	unsigned int k;	    /* PCT: steps */
 	unsigned int bound; /* explore: the one that is or was being explored */
@@ -213,6 +217,11 @@ enum sched_verdict sched_run(struct sched_result *res, const struct sched_progra
  */
 enum sched_verdict sched_search(struct sched_result *res, const struct sched_program *program,
 				uint64_t first, uint64_t count);
+
+/* The same with store buffers: for code whose order against other processors is in doubt. */
+enum sched_verdict sched_search_buffered(struct sched_result *res,
+					 const struct sched_program *program, uint64_t first,
+					 uint64_t count);
 
 /*
  * sched_pct() - the same with PCT at depth @depth; 0: seed % 5 + 1. HMMU_SCHED_SEED and

@@ -296,15 +296,29 @@ static void search_seeds(struct job *job, uint64_t first, uint64_t count)
 	}
 }
 
-enum sched_verdict sched_search(struct sched_result *res, const struct sched_program *program,
-				uint64_t first, uint64_t count)
+static enum sched_verdict search(struct sched_result *res, const struct sched_program *program,
+				 bool buffered, uint64_t first, uint64_t count)
 {
 	struct job job = {.program = program};
 
 	count = from_environment("HMMU_SCHED_COUNT", count);
 	begin(SCHED_MIXED, count);
+	shared->buffered = buffered;
 	search_seeds(&job, first, count);
 	return end(res);
+}
+
+enum sched_verdict sched_search(struct sched_result *res, const struct sched_program *program,
+				uint64_t first, uint64_t count)
+{
+	return search(res, program, false, first, count);
+}
+
+enum sched_verdict sched_search_buffered(struct sched_result *res,
+					 const struct sched_program *program, uint64_t first,
+					 uint64_t count)
+{
+	return search(res, program, true, first, count);
 }
 
 #define MEASURED 64

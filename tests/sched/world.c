@@ -125,7 +125,7 @@ void world_remove(unsigned int i)
 	hmmu_unlock(&d->lock);
 	mmu_interval_notifier_remove(&d->sub);
 	d->ended = ((struct hmmu_sub *)&d->sub)->ended;
-	hmmu_store_relaxed(&d->removed, 1);
+	hmmu_store_seqcst(&d->removed, 1); /* late for nobody */
 	sched_touch(&used, true);
 	d->inserted = false;
 }

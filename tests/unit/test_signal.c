@@ -33,6 +33,18 @@ void hmmu_sched_point(const volatile void *at, bool writes)
 		raise(SIGUSR1);
 }
 
+void hmmu_sched_store(volatile void *at, size_t size, bool release)
+{
+}
+
+void hmmu_sched_locked(const volatile void *at, size_t size, bool all)
+{
+}
+
+void hmmu_sched_membarrier(void)
+{
+}
+
 void hmmu_sched_relax(void)
 {
 }
