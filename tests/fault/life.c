@@ -103,13 +103,14 @@ static void crowd(struct life *life)
 	hmmu_syscall6(SYS_munmap, (long)at, CROWD * PAGE, 0, 0, 0, 0);
 }
 
-/* What the program closes is closed: nobody of ours keeps a copy. */
+/* What the program closes is closed: nobody of ours keeps a copy. A thread that could not be
+ * used closes its own as it ends, in the kernel: after pthread_join() has returned. */
 static void program_closes(int end[2])
 {
 	struct pollfd p = {.fd = end[0]};
 
 	close(end[1]);
-	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLHUP))
+	if (poll(&p, 1, 10000) != 1 || !(p.revents & POLLHUP))
 		broken("descriptors: what the program closes stays open");
 	close(end[0]);
 }
