@@ -75,7 +75,8 @@ owner = $(if $(SUDO_USER),sudo -u $(SUDO_USER) --)
 install: $(BUILD)/build.ninja
 	@$(owner) meson configure $(BUILD) --prefix=$(PREFIX) >/dev/null
 	@$(owner) ninja -C $(BUILD)
-	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+	@meson install -C $(BUILD) --no-rebuild --quiet $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+	@echo 'installed in $(DESTDIR)$(PREFIX)$(if $(DESTDIR),,; now: sudo ldconfig)'
 
 # What the last install wrote, wherever that was.
 uninstall:

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * uring_kv.c - the read loop of a key-value store: random records with O_DIRECT, each checked
- * against its key, while another thread remaps buffers at any time, also those of requests in
- * flight.
+ * against its key, while another thread remaps buffers, also those of requests in flight.
  *
  *	uring_kv [--safe|--unsafe] [DIRECTORY]
  *

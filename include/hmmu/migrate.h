@@ -108,7 +108,7 @@ int hmmu_devmem_open(struct dev_pagemap **pagemap, struct mm_struct *mm,
 		     const struct dev_pagemap_ops *ops, void *context,
 		     const struct dev_pagemap_options *options);
 /* Everything comes home, then the arena goes. -EBUSY: a migration is between setup and
- * finalize; or pages cannot come home (no memory): nothing was closed. */
+ * finalize; or pages cannot come home (no memory): nothing was closed. -EINVAL: NULL. */
 int hmmu_devmem_close(struct dev_pagemap *pagemap);
 
 /* A free page of the arena, content undefined: its pfn; 0: the arena is full. Any context. */
