@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "options.h"
+
 struct options options = {.rounds = 51, .many = 1000000, .loads = LOADS};
 
 static const char usage[] =
@@ -18,22 +20,6 @@ static const char usage[] =
 	"--only: rows with WORD in the name of their group or in their own; loads: only the\n"
 	"	recordings of programs, replayed: *.rec.gz or *.rec of --loads "
 	"(bench/record.sh)\n";
-
-static int bad(const char *option, const char *value)
-{
-	fprintf(stderr, "hmmu-bench: bad option %s%s%s\n", option, value ? " " : "",
-		value ? value : "");
-	return 2;
-}
-
-static bool number(const char *text, unsigned long low, unsigned long high,
-		   unsigned long *value)
-{
-	char *end;
-
-	*value = strtoul(text, &end, 10);
-	return *text >= '0' && *text <= '9' && !*end && *value >= low && *value <= high;
-}
 
 static int parse(int argc, char **argv)
 {
@@ -64,13 +50,13 @@ static int parse(int argc, char **argv)
 			options.many = 100000;
 			break;
 		case 'r':
-			if (!number(optarg, 3, MAX_ROUNDS, &value))
-				return bad("--rounds", optarg);
+			if (!read_number(optarg, 3, MAX_ROUNDS, &value))
+				return bad_option("--rounds", optarg);
 			options.rounds = (int)value;
 			break;
 		case 'n':
-			if (!number(optarg, 2000, 4000000, &value))
-				return bad("--subscriptions", optarg);
+			if (!read_number(optarg, 2000, 4000000, &value))
+				return bad_option("--subscriptions", optarg);
 			options.many = value;
 			break;
 		case 'o':
@@ -89,10 +75,10 @@ static int parse(int argc, char **argv)
 			fputs(usage, stdout);
 			exit(0);
 		default:
-			return bad(argv[optind - 1], NULL);
+			return bad_option(argv[optind - 1], NULL);
 		}
 	}
-	return optind < argc ? bad(argv[optind], NULL) : 0;
+	return optind < argc ? bad_option(argv[optind], NULL) : 0;
 }
 
 static void groups(void)
@@ -116,7 +102,7 @@ int main(int argc, char **argv)
 		return err;
 #ifndef HAVE_CJSON
 	if (options.json || options.results)
-		return bad("--json, --results", "(built without libcjson)");
+		return bad_option("--json, --results", "(built without libcjson)");
 #endif
 	pin(0);
 	report_head();

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "../options.h"
 #include "peers.h"
 
 struct options options = {.rounds = 31, .many = 1000000};
@@ -15,22 +16,6 @@ struct options options = {.rounds = 31, .many = 1000000};
 static const char usage[] =
 	"usage: hmmu-peers [--json] [--quick] [--rounds N] [--regions N] [--only WORD]\n"
 	"                  [--plots DIR]\n";
-
-static int bad(const char *option, const char *value)
-{
-	fprintf(stderr, "hmmu-peers: bad option %s%s%s\n", option, value ? " " : "",
-		value ? value : "");
-	return 2;
-}
-
-static bool number(const char *text, unsigned long low, unsigned long high,
-		   unsigned long *value)
-{
-	char *end;
-
-	*value = strtoul(text, &end, 10);
-	return *text >= '0' && *text <= '9' && !*end && *value >= low && *value <= high;
-}
 
 static int parse_one(int option, const char **directory)
 {
@@ -46,13 +31,13 @@ static int parse_one(int option, const char **directory)
 		options.many = 50000;
 		return 0;
 	case 'r':
-		if (!number(optarg, 3, MAX_ROUNDS, &value))
-			return bad("--rounds", optarg);
+		if (!read_number(optarg, 3, MAX_ROUNDS, &value))
+			return bad_option("--rounds", optarg);
 		options.rounds = (int)value;
 		return 0;
 	case 'n':
-		if (!number(optarg, 20000, 2000000, &value))
-			return bad("--regions", optarg);
+		if (!read_number(optarg, 20000, 2000000, &value))
+			return bad_option("--regions", optarg);
 		options.many = value;
 		return 0;
 	case 'o':
@@ -60,7 +45,7 @@ static int parse_one(int option, const char **directory)
 		return 0;
 	case 'p':
 		if (!*optarg || strchr(optarg, '\''))
-			return bad("--plots", optarg);
+			return bad_option("--plots", optarg);
 		*directory = optarg;
 		return 0;
 	case 'h':
@@ -88,12 +73,12 @@ static int parse(int argc, char **argv, const char **directory)
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		if (c == '?')
-			return bad(argv[optind - 1], NULL);
+			return bad_option(argv[optind - 1], NULL);
 		err = parse_one(c, directory);
 		if (err)
 			return err;
 	}
-	return optind < argc ? bad(argv[optind], NULL) : 0;
+	return optind < argc ? bad_option(argv[optind], NULL) : 0;
 }
 
 int main(int argc, char **argv)
@@ -105,7 +90,7 @@ int main(int argc, char **argv)
 		return err;
 #ifndef HAVE_CJSON
 	if (options.json)
-		return bad("--json", "(built without libcjson)");
+		return bad_option("--json", "(built without libcjson)");
 #endif
 	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	table_head();

@@ -3,6 +3,7 @@
  * main.c - hmmu-stale: registration caches side by side, each under the same stress (stale.h),
  * in turns, in one run.
  */
+#include "../options.h"
 #include "stale.h"
 
 #include <errno.h>
@@ -56,19 +57,16 @@ static struct worker workers[N_SIDES];
 
 /* ---- options -------------------------------------------------------------------- */
 
-static int bad(const char *option, const char *value)
+static void bad(const char *option, const char *value)
 {
-	fprintf(stderr, "hmmu-stale: bad option %s%s%s\n", option, value ? " " : "",
-		value ? value : "");
-	exit(2);
+	exit(bad_option(option, value));
 }
 
 static uint64_t number(const char *option, const char *text, uint64_t low)
 {
-	char *end;
-	uint64_t value = strtoull(text, &end, 10);
+	unsigned long value;
 
-	if (*text < '0' || *text > '9' || *end || value < low || value > 1000000000)
+	if (!read_number(text, low, 1000000000, &value))
 		bad(option, text);
 	return value;
 }

@@ -6,8 +6,6 @@
 #include "../source/source.h"
 #include "notifier.h"
 
-#define CELLS (HMMU_OP_NR * HMMU_CALLER_NR)
-
 /* The last event of such a change comes when the pages are gone and another thread can
  * have the address: exact only if somebody asks before it is used. */
 static bool frees_addresses(unsigned int op)
@@ -15,35 +13,41 @@ static bool frees_addresses(unsigned int op)
 	return op == HMMU_OP_MUNMAP || op == HMMU_OP_MREMAP || op == HMMU_OP_BRK;
 }
 
-static uint16_t exactness(const struct mm_struct *mm, const struct hmmu_coverage *cell)
+static unsigned int exactness(const struct mm_struct *mm, const struct hmmu_source *source,
+			      unsigned int op, unsigned int caller)
 {
-	if (cell->exactness == HMMU_BY_RETURN && frees_addresses(cell->operation) &&
+	unsigned int exact = source->exactness(op, caller);
+
+	if (exact == HMMU_BY_RETURN && frees_addresses(op) &&
 	    !(hmmu_load_relaxed(&mm->epoch) & EPOCH_PROBE))
 		return HMMU_BY_RETURN_REUSE_OPEN;
-	return cell->exactness;
+	return exact;
 }
 
 struct hmmu_coverage hmmu_coverage(const struct mm_struct *mm, unsigned int op,
 				   unsigned int caller)
 {
-	struct hmmu_coverage cells[CELLS], best = {
-						   .operation = (uint16_t)op,
-						   .caller = (uint16_t)caller,
-						   .memory = HMMU_MEMORY_ANY,
-						   .exactness = HMMU_UNWATCHED,
-					   };
+	struct hmmu_coverage best = {
+		.operation = (uint16_t)op,
+		.caller = (uint16_t)caller,
+		.memory = HMMU_MEMORY_ANY,
+		.exactness = HMMU_UNWATCHED,
+	};
 
-	if (caller == HMMU_CALLER_EXPLICIT)
-		best.exactness = HMMU_BRACKETED;
+	if (caller == HMMU_CALLER_EXPLICIT) {
+		best.exactness = HMMU_BRACKETED; /* by start and end, whatever the source */
+		return best;
+	}
 	for (unsigned int i = 0; i < HMMU_SOURCES; i++) {
-		const struct hmmu_coverage *cell = &cells[op * HMMU_CALLER_NR + caller];
+		const struct hmmu_source *source = hmmu_sources[i];
+		unsigned int exact;
 
-		if (!(mm->sources & hmmu_sources[i]->bit))
+		if (!(mm->sources & source->bit))
 			continue;
-		hmmu_sources[i]->describe(cells, CELLS);
-		if (exactness(mm, cell) > best.exactness) {
-			best.exactness = exactness(mm, cell);
-			best.source = hmmu_sources[i]->bit;
+		exact = exactness(mm, source, op, caller);
+		if (exact > best.exactness) {
+			best.exactness = (uint16_t)exact;
+			best.source = source->bit;
 		}
 	}
 	return best;

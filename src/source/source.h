@@ -69,8 +69,9 @@ struct hmmu_source {
 	 * detached, and one that has been attached is told of everything. */
 	void (*drain)(void);
 
-	/* Writes at most n cells; the number of cells. */
-	int (*describe)(struct hmmu_coverage *cells, size_t n);
+	/* How exactly it sees that change by that caller, HMMU_CALLER_EXPLICIT never being one:
+	 * enum hmmu_exactness. */
+	unsigned int (*exactness)(unsigned int op, unsigned int caller);
 	/* Why the last open() failed, in words; NULL if it did not. */
 	const char *(*why)(void);
 };

@@ -142,6 +142,20 @@ size_t trip_finalize(struct trip *t)
 	return n;
 }
 
+void trip_leave(struct trip *t)
+{
+	struct dev *d = t->dev;
+
+	pthread_mutex_lock(&d->lock);
+	for (size_t i = 0; i < t->args.npages; i++) {
+		uint64_t at = (t->args.start - (uint64_t)d->base) / PAGE + i;
+
+		if (t->dst[i] && at < d->pages)
+			d->table[at] = 0;
+	}
+	pthread_mutex_unlock(&d->lock);
+}
+
 size_t trip_all(struct trip *t)
 {
 	trip_setup(t);

@@ -54,6 +54,8 @@ void trip_pages(struct trip *t);
 /* Slots of what stayed are given back; the table learns. How many went. */
 size_t trip_finalize(struct trip *t);
 size_t trip_all(struct trip *t);
+/* The device leaves them, before the driver itself brings them home. */
+void trip_leave(struct trip *t);
 
 /* How many went out, or came home. */
 size_t dev_out(struct dev *d, void *p, size_t pages);

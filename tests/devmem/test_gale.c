@@ -278,21 +278,6 @@ static void count_on(unsigned int me)
 	pthread_mutex_unlock(&d->lock);
 }
 
-/* Before the driver itself brings them home. */
-static void leave_alone(struct trip *t)
-{
-	struct dev *d = t->dev;
-
-	pthread_mutex_lock(&d->lock);
-	for (size_t i = 0; i < t->args.npages; i++) {
-		uint64_t at = (t->args.start - (uint64_t)d->base) / PAGE + i;
-
-		if (t->dst[i] && at < d->pages)
-			d->table[at] = 0;
-	}
-	pthread_mutex_unlock(&d->lock);
-}
-
 /* What make_device_exclusive_range() does; the table learns before finalize. */
 static void migrate(struct dev *d, char *p, size_t pages, bool out, bool alone)
 {
@@ -308,7 +293,7 @@ static void migrate(struct dev *d, char *p, size_t pages, bool out, bool alone)
 	}
 	trip_alloc(t);
 	if (!out)
-		leave_alone(t);
+		trip_leave(t);
 	trip_pages(t);
 	trip_finalize(t);
 }

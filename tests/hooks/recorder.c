@@ -179,11 +179,5 @@ bool rec_any(enum mmu_notifier_event event)
 
 unsigned int rec_exactness(unsigned int op, unsigned int caller)
 {
-	struct hmmu_coverage cells[HMMU_OP_NR * HMMU_CALLER_NR];
-	int n = hmmu_source_hooks.describe(cells, HMMU_OP_NR * HMMU_CALLER_NR);
-
-	for (int i = 0; i < n; i++)
-		if (cells[i].operation == op && cells[i].caller == caller)
-			return cells[i].exactness;
-	return ~0u;
+	return hmmu_source_hooks.exactness(op, caller);
 }

@@ -490,21 +490,20 @@ static unsigned int watched_as(unsigned int op)
 /* A second open finds it done; every cell says what the others rely on. */
 static void cells(void)
 {
-	struct hmmu_coverage c[HMMU_OP_NR * HMMU_CALLER_NR];
-	int n = hmmu_source_seccomp.describe(c, sizeof(c) / sizeof(c[0]));
+	unsigned int (*exactness)(unsigned int, unsigned int) = hmmu_source_seccomp.exactness;
 
-	CHECK(n == (int)(sizeof(c) / sizeof(c[0])));
-	for (int i = 0; i < n; i++)
-		CHECK(c[i].caller == HMMU_CALLER_EXPLICIT || c[i].exactness == HMMU_UNWATCHED);
+	for (unsigned int op = 0; op < HMMU_OP_NR; op++)
+		for (unsigned int caller = 0; caller < HMMU_CALLER_NR; caller++)
+			CHECK(exactness(op, caller) == HMMU_UNWATCHED);
 	ready();
 	sec_open();
 	CHECK(hmmu_seccomp_why()[0] == '\0' && hmmu_seccomp_keeper() > 0);
-	hmmu_source_seccomp.describe(c, (size_t)n);
-	for (int i = 0; i < n; i++)
-		if (c[i].operation != HMMU_OP_FORK && c[i].caller != HMMU_CALLER_EXPLICIT)
-			CHECK(c[i].exactness == (c[i].caller <= HMMU_CALLER_LDSO
-							 ? watched_as(c[i].operation)
-							 : HMMU_UNWATCHED));
+	for (unsigned int op = 0; op < HMMU_OP_NR; op++)
+		for (unsigned int caller = 0; caller < HMMU_CALLER_NR; caller++)
+			if (op != HMMU_OP_FORK && caller != HMMU_CALLER_EXPLICIT)
+				CHECK(exactness(op, caller) == (caller <= HMMU_CALLER_LDSO
+									? watched_as(op)
+									: HMMU_UNWATCHED));
 }
 
 #define OPENED(name)                \

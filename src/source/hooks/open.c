@@ -17,7 +17,7 @@
  * somebody patched over ours, and does it all once more.
  *
  * Everything here runs in open(), which its caller serialises, in an ordinary
- * thread. hmmu_hook_info is read by describe() as well: words that are set before the
+ * thread. hmmu_hook_info is read by exactness() as well: words that are set before the
  * open that the describing thread relies on returned.
  */
 #include <dlfcn.h>
@@ -317,34 +317,11 @@ static bool op_watched(unsigned int op, unsigned int caller)
 	((op) == HMMU_OP_FTRUNCATE || (op) == HMMU_OP_FALLOCATE ? HMMU_BY_RETURN \
 								: HMMU_BRACKETED)
 
-static struct hmmu_coverage cell(unsigned int op, unsigned int caller)
+static unsigned int hooks_exactness(unsigned int op, unsigned int caller)
 {
-	struct hmmu_coverage c = {
-		.operation = (uint16_t)op,
-		.caller = (uint16_t)caller,
-		.memory = HMMU_MEMORY_ANY,
-		.exactness = HMMU_UNWATCHED,
-	};
-
-	if (caller == HMMU_CALLER_EXPLICIT) {
-		c.exactness = HMMU_BRACKETED;
-	} else if ((caller == HMMU_CALLER_LIBC || caller == HMMU_CALLER_LIBC_INTERNAL) &&
-		   op_watched(op, caller)) {
-		c.exactness = BRACKETS(op);
-		c.source = HMMU_SOURCE_HOOKS;
-	}
-	return c;
-}
-
-static int hooks_describe(struct hmmu_coverage *cells, size_t n)
-{
-	size_t i = 0;
-
-	for (unsigned int op = 0; op < HMMU_OP_NR; op++)
-		for (unsigned int caller = 0; caller < HMMU_CALLER_NR; caller++, i++)
-			if (i < n)
-				cells[i] = cell(op, caller);
-	return (int)i;
+	if (caller != HMMU_CALLER_LIBC && caller != HMMU_CALLER_LIBC_INTERNAL)
+		return HMMU_UNWATCHED;
+	return op_watched(op, caller) ? BRACKETS(op) : HMMU_UNWATCHED;
 }
 
 /* Of the first operation that is not watched. */
@@ -374,6 +351,6 @@ const struct hmmu_source hmmu_source_hooks = {
 	.bit = HMMU_SOURCE_HOOKS,
 	.open = hooks_open,
 	.intact = hmmu_hooks_intact,
-	.describe = hooks_describe,
+	.exactness = hooks_exactness,
 	.why = hooks_why,
 };

@@ -13,22 +13,9 @@ static int seccomp_open(void)
 	return -EOPNOTSUPP;
 }
 
-static int seccomp_describe(struct hmmu_coverage *cells, size_t n)
+static unsigned int seccomp_exactness(unsigned int op, unsigned int caller)
 {
-	size_t i = 0;
-
-	for (unsigned int op = 0; op < HMMU_OP_NR; op++)
-		for (unsigned int caller = 0; caller < HMMU_CALLER_NR; caller++, i++)
-			if (i < n)
-				cells[i] = (struct hmmu_coverage){
-					.operation = (uint16_t)op,
-					.caller = (uint16_t)caller,
-					.memory = HMMU_MEMORY_ANY,
-					.exactness = caller == HMMU_CALLER_EXPLICIT
-							     ? HMMU_BRACKETED
-							     : HMMU_UNWATCHED,
-				};
-	return (int)i;
+	return HMMU_UNWATCHED;
 }
 
 static const char *seccomp_why(void)
@@ -40,6 +27,6 @@ const struct hmmu_source hmmu_source_seccomp = {
 	.name = "seccomp",
 	.bit = HMMU_SOURCE_SECCOMP,
 	.open = seccomp_open,
-	.describe = seccomp_describe,
+	.exactness = seccomp_exactness,
 	.why = seccomp_why,
 };

@@ -221,7 +221,7 @@ static int seccomp_open(void)
 }
 
 /* By this operation's way; through whatever it is called. */
-static unsigned int exactness(unsigned int op, unsigned int caller)
+static unsigned int by_way_of(unsigned int op, unsigned int caller)
 {
 	if (caller == HMMU_CALLER_IO_URING || caller == HMMU_CALLER_PROCESS)
 		return HMMU_UNWATCHED;
@@ -238,33 +238,11 @@ static unsigned int exactness(unsigned int op, unsigned int caller)
 	}
 }
 
-static struct hmmu_coverage cell(unsigned int op, unsigned int caller)
+static unsigned int seccomp_exactness(unsigned int op, unsigned int caller)
 {
-	struct hmmu_coverage c = {
-		.operation = (uint16_t)op,
-		.caller = (uint16_t)caller,
-		.memory = HMMU_MEMORY_ANY,
-		.exactness = HMMU_BRACKETED,
-	};
-
-	if (caller == HMMU_CALLER_EXPLICIT)
-		return c;
-	c.exactness = HMMU_UNWATCHED;
-	if (opened_by == getpid() && settled && !hmmu_load_acquire(&the_sup->lost))
-		c.exactness = (uint16_t)exactness(op, caller);
-	c.source = c.exactness ? HMMU_SOURCE_SECCOMP : 0;
-	return c;
-}
-
-static int seccomp_describe(struct hmmu_coverage *cells, size_t n)
-{
-	size_t i = 0;
-
-	for (unsigned int op = 0; op < HMMU_OP_NR; op++)
-		for (unsigned int caller = 0; caller < HMMU_CALLER_NR; caller++, i++)
-			if (i < n)
-				cells[i] = cell(op, caller);
-	return (int)i;
+	if (opened_by != getpid() || !settled || hmmu_load_acquire(&the_sup->lost))
+		return HMMU_UNWATCHED;
+	return by_way_of(op, caller);
 }
 
 static const char *seccomp_why(void)
@@ -276,6 +254,6 @@ const struct hmmu_source hmmu_source_seccomp = {
 	.name = "seccomp",
 	.bit = HMMU_SOURCE_SECCOMP,
 	.open = seccomp_open,
-	.describe = seccomp_describe,
+	.exactness = seccomp_exactness,
 	.why = seccomp_why,
 };

@@ -276,11 +276,9 @@ static unsigned int by_thread(unsigned int op)
 	}
 }
 
-static unsigned int exactness(unsigned int op, unsigned int caller)
+static unsigned int uffd_exactness(unsigned int op, unsigned int caller)
 {
 	switch (caller) {
-	case HMMU_CALLER_EXPLICIT:
-		return HMMU_BRACKETED;
 	case HMMU_CALLER_LIBC:
 	case HMMU_CALLER_LIBC_INTERNAL:
 	case HMMU_CALLER_RAW:
@@ -291,26 +289,6 @@ static unsigned int exactness(unsigned int op, unsigned int caller)
 	default:
 		return HMMU_UNWATCHED;
 	}
-}
-
-static int uffd_describe(struct hmmu_coverage *cells, size_t n)
-{
-	size_t i = 0;
-
-	for (unsigned int op = 0; op < HMMU_OP_NR; op++) {
-		for (unsigned int caller = 0; caller < HMMU_CALLER_NR; caller++, i++) {
-			if (i >= n)
-				continue;
-			memset(&cells[i], 0, sizeof(cells[i]));
-			cells[i].operation = (uint16_t)op;
-			cells[i].caller = (uint16_t)caller;
-			cells[i].memory = HMMU_MEMORY_ANY;
-			cells[i].exactness = (uint16_t)exactness(op, caller);
-			if (caller != HMMU_CALLER_EXPLICIT && cells[i].exactness)
-				cells[i].source = HMMU_SOURCE_USERFAULTFD;
-		}
-	}
-	return (int)i;
 }
 
 static const char *uffd_why(void)
@@ -330,6 +308,6 @@ const struct hmmu_source hmmu_source_userfaultfd = {
 	.mute = hmmu_uffd_mute,
 	.unmute = hmmu_uffd_unmute,
 	.drain = uffd_drain,
-	.describe = uffd_describe,
+	.exactness = uffd_exactness,
 	.why = uffd_why,
 };
