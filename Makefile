@@ -15,7 +15,7 @@ all: $(BUILD)/build.ninja
 
 help:
 	@echo 'make run       install what is missing, build, run `hmmu torture` (15 s)'
-	@echo 'make test      the same, then all tests (a quarter of an hour)'
+	@echo 'make test      the same, then all tests (half an hour)'
 	@echo 'make verify    longer proof, an hour at most: all mutants, 10^6 schedules, fuzzing, ...'
 	@echo 'make oracle    compare with the real kernel, in a virtual machine'
 	@echo 'make hmm-selftest  Linux'"'"'s own tests of HMM, unmodified, against hmmu'
