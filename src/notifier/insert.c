@@ -155,6 +155,7 @@ HMMU_EXPORT int mmu_interval_notifier_insert(struct mmu_interval_notifier *pub,
 {
 	struct hmmu_sub *sub = (struct hmmu_sub *)pub;
 	struct hmmu_newcomer who = {0, start, start + length - 1, NULL};
+	struct hmmu_path path;
 	int ret;
 
 	if (!sub || !mm || !ops || !ops->invalidate)
@@ -173,11 +174,12 @@ HMMU_EXPORT int mmu_interval_notifier_insert(struct mmu_interval_notifier *pub,
 	if (ret)
 		goto out;
 	/* From here to the end under one hold: seen whole or not at all. core.pml IN2 */
+	hmmu_itree_find(&mm->tree, (struct hmmu_key){start, (uint64_t)(uintptr_t)sub}, &path);
 	if (!HMMU_PLANTED(SCAN_BEFORE_PUBLISH))
 		init_sub(sub, mm, &who, ops);
 	announce(mm, sub);
 	hmmu_settle_busy(mm);
-	hmmu_itree_insert(&mm->tree, key_of(sub), sub->last);
+	hmmu_itree_insert(&mm->tree, &path, sub->last);
 	mm->nsubs++;
 	if (!HMMU_PLANTED(SCAN_BEFORE_PUBLISH))
 		hmmu_attach(mm, &who);
@@ -221,6 +223,7 @@ HMMU_EXPORT void mmu_interval_notifier_remove(struct mmu_interval_notifier *pub)
 {
 	struct hmmu_sub *sub = (struct hmmu_sub *)pub;
 	struct mm_struct *mm = sub->mm;
+	struct hmmu_path path;
 	bool overflow, reader;
 
 	if (mm == dead_mm()) {
@@ -233,8 +236,9 @@ HMMU_EXPORT void mmu_interval_notifier_remove(struct mmu_interval_notifier *pub)
 	if (HMMU_PLANTED(REMOVE_WAITS_END))
 		hmmu_event_wait(mm, still_open, sub);
 	hmmu_mm_lock(mm);
-	hmmu_itree_remove(&mm->tree, key_of(sub));
+	hmmu_itree_find(&mm->tree, key_of(sub), &path);
 	withdraw(mm, sub);
+	hmmu_itree_remove(&mm->tree, &path);
 	mm->nsubs--;
 	/* Pairs with the load in walk_call(): G3's Dekker pair. core.pml RM1 */
 	hmmu_add_seqcst(&mm->removals, 1);

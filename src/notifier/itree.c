@@ -34,7 +34,6 @@
 
 #define LEAF_CAP 40
 #define INNER_CAP 31
-#define HEIGHT_MAX 16 /* 31^16: more than there are addresses */
 
 struct hmmu_node {
 	uint32_t n;
@@ -62,11 +61,6 @@ struct inner {
 };
 _Static_assert(sizeof(struct leaf) <= HMMU_NODE_SIZE, "leaf");
 _Static_assert(sizeof(struct inner) <= HMMU_NODE_SIZE, "inner");
-
-struct step {
-	struct inner *node;
-	uint32_t i;
-};
 
 static struct hmmu_key leaf_key(const struct leaf *l, uint32_t i)
 {
@@ -309,58 +303,56 @@ static void grow_root(struct hmmu_itree *t, const struct split *split)
 	t->height++;
 }
 
-/* All of a leaf at once: one miss instead of one after the other. Lines come in pairs. */
+/* All of a leaf at once: one miss instead of one after the other. */
 static inline void prefetch_leaf(const struct hmmu_node *node)
 {
-	const char *at = (const char *)node;
-
-	_Static_assert(sizeof(struct leaf) <= 8 * 128, "eight pairs of lines");
-	__builtin_prefetch(at);
-	__builtin_prefetch(at + 128);
-	__builtin_prefetch(at + 256);
-	__builtin_prefetch(at + 384);
-	__builtin_prefetch(at + 512);
-	__builtin_prefetch(at + 640);
-	__builtin_prefetch(at + 768);
-	__builtin_prefetch(at + 896);
+#pragma GCC unroll 16
+	for (size_t at = 0; at < sizeof(struct leaf); at += 64)
+		__builtin_prefetch((const char *)node + at);
 }
 
-/* From the root to @key's leaf; path[0] is the root, path[height - 1] the leaf's
- * parent. */
-static struct leaf *descend(const struct hmmu_itree *t, struct hmmu_key key, struct step *path)
+void hmmu_itree_find(const struct hmmu_itree *t, struct hmmu_key key, struct hmmu_path *path)
 {
 	struct hmmu_node *node = t->root;
 
+	path->key = key;
 	for (unsigned int d = 0; d < t->height; d++) {
-		path[d].node = (struct inner *)node;
-		path[d].i = inner_child(path[d].node, key);
-		node = path[d].node->child[path[d].i];
+		struct inner *n = (struct inner *)node;
+		uint32_t i = inner_child(n, key);
+
+		path->step[d] = (struct hmmu_step){n, i};
+		node = n->child[i];
 	}
-	prefetch_leaf(node);
-	return (struct leaf *)node;
+	path->leaf = (struct leaf *)node;
+	if (node)
+		prefetch_leaf(node);
 }
 
-void hmmu_itree_insert(struct hmmu_itree *t, struct hmmu_key key, uint64_t last)
+/* The first one. */
+static struct leaf *plant_root(struct hmmu_itree *t)
 {
-	uint64_t longest = class_of(key.start, last);
-	struct step path[HEIGHT_MAX];
-	struct split split;
-	struct leaf *leaf;
+	t->root = hmmu_node_get(t);
+	t->root->n = 0;
+	t->root->longest = 0;
+	t->height = 0;
+	return (struct leaf *)t->root;
+}
 
-	if (!t->root) {
-		t->root = hmmu_node_get(t);
-		t->root->n = 0;
-		t->root->longest = 0;
-		t->height = 0;
-	}
-	leaf = descend(t, key, path);
+void hmmu_itree_insert(struct hmmu_itree *t, const struct hmmu_path *path, uint64_t last)
+{
+	uint64_t longest = class_of(path->key.start, last);
+	struct leaf *leaf = path->leaf ? path->leaf : plant_root(t);
+	struct split split;
+
 	for (unsigned int d = 0; d < t->height; d++) {
-		raise(&path[d].node->max[path[d].i], last);
-		raise(&path[d].node->h.longest, longest);
+		struct inner *n = path->step[d].node;
+
+		raise(&n->max[path->step[d].i], last);
+		raise(&n->h.longest, longest);
 	}
-	leaf_insert(t, leaf, key, last, &split);
+	leaf_insert(t, leaf, path->key, last, &split);
 	for (unsigned int d = t->height; d-- > 0 && split.right;)
-		inner_insert(t, path[d].node, path[d].i, &split);
+		inner_insert(t, path->step[d].node, path->step[d].i, &split);
 	if (split.right)
 		grow_root(t, &split);
 }
@@ -426,20 +418,21 @@ static void shrink_root(struct hmmu_itree *t)
 	}
 }
 
-void hmmu_itree_remove(struct hmmu_itree *t, struct hmmu_key key)
+void hmmu_itree_remove(struct hmmu_itree *t, const struct hmmu_path *path)
 {
-	struct step path[HEIGHT_MAX];
-	struct leaf *leaf = descend(t, key, path);
-	uint32_t i = leaf_lower(leaf, key);
+	struct leaf *leaf = path->leaf;
+	uint32_t i = leaf_lower(leaf, path->key);
 	uint64_t last;
 
-	assert(i < leaf->h.n && leaf->entry[i].start == key.start &&
-	       (uint64_t)(uintptr_t)leaf->entry[i].sub == key.sub);
+	assert(i < leaf->h.n && leaf->entry[i].start == path->key.start &&
+	       (uint64_t)(uintptr_t)leaf->entry[i].sub == path->key.sub);
 	last = leaf->entry[i].last;
 	ARRAY_REMOVE(leaf->entry, i, leaf->h.n);
 	leaf->h.n--;
 	for (unsigned int d = t->height; d-- > 0;) {
-		if (!shrink_child(t, path[d].node, path[d].i, d == t->height - 1, last))
+		const struct hmmu_step *step = &path->step[d];
+
+		if (!shrink_child(t, step->node, step->i, d == t->height - 1, last))
 			return; /* the root is what it was */
 	}
 	shrink_root(t);

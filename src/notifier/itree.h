@@ -50,11 +50,23 @@ static inline struct hmmu_key hmmu_match_key(const struct hmmu_match *m)
 	return (struct hmmu_key){m->start, (uint64_t)(uintptr_t)m->sub};
 }
 
+/* The way to a key, good as long as the lock is held and the tree is left alone. Finding it
+ * asks for the memory of the leaf: what is done between find and use need not wait for it. */
+#define HMMU_HEIGHT_MAX 16 /* 31^16: more than there are addresses */
+struct hmmu_path {
+	struct hmmu_key key;
+	void *leaf; /* NULL: the tree is empty */
+	struct hmmu_step {
+		void *node;
+		uint32_t i;
+	} step[HMMU_HEIGHT_MAX]; /* the root first */
+};
+void hmmu_itree_find(const struct hmmu_itree *t, struct hmmu_key key, struct hmmu_path *path);
 /* Can an insert split all the way up? If not: drop the lock, grow, try again. */
 bool hmmu_itree_ready(const struct hmmu_itree *t);
 /* Insert MUST follow hmmu_itree_ready() under the same hold of the lock. */
-void hmmu_itree_insert(struct hmmu_itree *t, struct hmmu_key key, uint64_t last);
-void hmmu_itree_remove(struct hmmu_itree *t, struct hmmu_key key);
+void hmmu_itree_insert(struct hmmu_itree *t, const struct hmmu_path *path, uint64_t last);
+void hmmu_itree_remove(struct hmmu_itree *t, const struct hmmu_path *path);
 
 /* Up to @max subscriptions that overlap [start, last] with a key above @after, in key
  * order. Fewer than @max: there are no more. */

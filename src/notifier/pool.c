@@ -27,6 +27,7 @@ static long map_at(uint64_t where, size_t size)
 #define FAR (128UL << 30)
 #define FAR_SIZE (64UL << 30)
 #define FAR_TRIES 8
+#define HUGE (2UL << 20) /* a huge page, where there are any */
 
 /* 0 and *where, 0: wherever the kernel likes; -errno of mmap. */
 #ifdef HMMU_SCHED /* these loads and stores would be steps of every schedule */
@@ -56,6 +57,8 @@ static long far_place(size_t size, uint64_t *where)
 	size = (size + 4095) & -4096UL;
 	if (from == 1 || size > FAR_SIZE / 2)
 		return 0;
+	if (size >= HUGE) /* aligned, but for what another thread adds meanwhile */
+		hmmu_add_relaxed(&used, -hmmu_load_relaxed(&used) & (HUGE - 1));
 	at = hmmu_add_relaxed(&used, size) % FAR_SIZE;
 	*where = from + (at + size > FAR_SIZE ? 0 : at);
 	return 0;
@@ -114,6 +117,8 @@ int hmmu_chunk_map(struct hmmu_chunk *chunk, uint64_t npages)
 	mem = hmmu_map(size, false);
 	if (!mem)
 		return -ENOMEM;
+	if (size >= HUGE) /* a walk that misses the caches would miss the TLB, too */
+		hmmu_syscall(SYS_madvise, mem, size, MADV_HUGEPAGE);
 	chunk->nodes = size / HMMU_NODE_SIZE;
 	chunk->first = (struct hmmu_node *)mem;
 	chunk->last = (struct hmmu_node *)(mem + size - HMMU_NODE_SIZE);

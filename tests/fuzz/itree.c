@@ -51,6 +51,7 @@ static void insert(uint64_t start, uint64_t length)
 {
 	struct hmmu_key key = {start, next_sub += 8};
 	uint64_t last = start + length < start ? UINT64_MAX : start + length;
+	struct hmmu_path path;
 	size_t at;
 
 	if (n == MOST || steps++ > STEPS)
@@ -61,13 +62,17 @@ static void insert(uint64_t start, uint64_t length)
 	n++;
 	tree.nfree = PLENTY;
 	FUZZ_CHECK(hmmu_itree_ready(&tree));
-	hmmu_itree_insert(&tree, key, last);
+	hmmu_itree_find(&tree, key, &path);
+	hmmu_itree_insert(&tree, &path, last);
 }
 
 static void take(size_t at)
 {
+	struct hmmu_path path;
+
 	steps++;
-	hmmu_itree_remove(&tree, list[at].key);
+	hmmu_itree_find(&tree, list[at].key, &path);
+	hmmu_itree_remove(&tree, &path);
 	n--;
 	memmove(&list[at], &list[at + 1], (n - at) * sizeof(list[0]));
 }

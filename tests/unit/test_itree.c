@@ -33,18 +33,28 @@ static int by_key(const void *a, const void *b)
 static void add(struct hmmu_key key, uint64_t last)
 {
 	struct hmmu_chunk chunk;
+	struct hmmu_path path;
 
 	if (!hmmu_itree_ready(&tree)) {
 		assert_int_equal(hmmu_chunk_map(&chunk, tree.npages), 0);
 		hmmu_chunk_give(&tree, &chunk);
 	}
-	hmmu_itree_insert(&tree, key, last);
+	hmmu_itree_find(&tree, key, &path);
+	hmmu_itree_insert(&tree, &path, last);
 	list[n++] = (struct entry){key, last};
+}
+
+static void take(struct hmmu_key key)
+{
+	struct hmmu_path path;
+
+	hmmu_itree_find(&tree, key, &path);
+	hmmu_itree_remove(&tree, &path);
 }
 
 static void del(size_t i)
 {
-	hmmu_itree_remove(&tree, list[i].key);
+	take(list[i].key);
 	list[i] = list[--n];
 }
 
@@ -126,7 +136,7 @@ static void test_ascending_fills_leaves(void **state)
 	/* 3000 entries of 24 bytes, 39 to a node of 1 KiB: under 30 bytes each. */
 	assert_true((tree.npages * 4 - tree.nfree) * HMMU_NODE_SIZE < MAX * 30);
 	for (uint64_t i = 0; i < MAX; i++)
-		hmmu_itree_remove(&tree, (struct hmmu_key){i * 4096, 8});
+		take((struct hmmu_key){i * 4096, 8});
 	assert_null(tree.root);
 }
 

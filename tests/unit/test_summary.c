@@ -50,9 +50,11 @@ static void room(uint64_t start, uint64_t last)
 static void add(uint64_t start, uint64_t last)
 {
 	unsigned int level = hmmu_summary_level(start, last);
+	struct hmmu_path path;
 
 	room(start, last);
-	hmmu_itree_insert(&mm->tree, (struct hmmu_key){start, start ^ last}, last);
+	hmmu_itree_find(&mm->tree, (struct hmmu_key){start, start ^ last}, &path);
+	hmmu_itree_insert(&mm->tree, &path, last);
 	hmmu_summary_add(&mm->summary, start, last);
 	if (mm->level_subs[level]++ == 0)
 		mm->gate |= 1ULL << level;
@@ -63,9 +65,11 @@ static void add(uint64_t start, uint64_t last)
 static void del(size_t i)
 {
 	unsigned int level = hmmu_summary_level(list[i].start, list[i].last);
+	struct hmmu_key key = {list[i].start, list[i].start ^ list[i].last};
+	struct hmmu_path path;
 
-	hmmu_itree_remove(&mm->tree,
-			  (struct hmmu_key){list[i].start, list[i].start ^ list[i].last});
+	hmmu_itree_find(&mm->tree, key, &path);
+	hmmu_itree_remove(&mm->tree, &path);
 	hmmu_summary_del(&mm->summary, list[i].start, list[i].last);
 	if (--mm->level_subs[level] == 0)
 		mm->gate &= ~(1ULL << level);
