@@ -12,15 +12,6 @@
 #define HMMU_LOCK_SPINS 64
 #endif
 
-bool(hmmu_trylock)(struct hmmu_lock *lock)
-{
-	uint32_t free = HMMU_LOCK_FREE;
-
-	/* Acquire pairs with the release in hmmu_unlock(). models/spin/lock.pml LK1 */
-	return hmmu_load_relaxed(&lock->word) == HMMU_LOCK_FREE &&
-	       hmmu_cas_acquire(&lock->word, &free, HMMU_LOCK_HELD);
-}
-
 static bool spin_lock(struct hmmu_lock *lock)
 {
 	for (int i = 0; i < HMMU_LOCK_SPINS; i++) {
@@ -31,7 +22,7 @@ static bool spin_lock(struct hmmu_lock *lock)
 	return false;
 }
 
-void(hmmu_lock)(struct hmmu_lock *lock)
+void hmmu_lock_wait(struct hmmu_lock *lock)
 {
 	if (spin_lock(lock))
 		return;
@@ -42,7 +33,7 @@ void(hmmu_lock)(struct hmmu_lock *lock)
 		hmmu_futex_wait(&lock->word, HMMU_LOCK_CONTENDED, NULL);
 }
 
-void(hmmu_lock_spin)(struct hmmu_lock *lock)
+void hmmu_lock_yield(struct hmmu_lock *lock)
 {
 	while (!spin_lock(lock))
 		/* The holder may have been preempted: give it the CPU. The
@@ -50,9 +41,7 @@ void(hmmu_lock_spin)(struct hmmu_lock *lock)
 		hmmu_syscall(SYS_sched_yield);
 }
 
-void(hmmu_unlock)(struct hmmu_lock *lock)
+void hmmu_lock_wake(struct hmmu_lock *lock)
 {
-	/* lock.pml LK3 */
-	if (hmmu_xchg_release(&lock->word, HMMU_LOCK_FREE) == HMMU_LOCK_CONTENDED)
-		hmmu_futex_wake(&lock->word, 1);
+	hmmu_futex_wake(&lock->word, 1);
 }

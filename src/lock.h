@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "atomic.h"
 #include "lockdep.h"
 
 enum hmmu_lock_state {
@@ -29,10 +30,42 @@ struct hmmu_lock {
 	uint32_t word; /* enum hmmu_lock_state; zero is a free lock */
 };
 
-void hmmu_lock(struct hmmu_lock *lock);	     /* may sleep */
-void hmmu_lock_spin(struct hmmu_lock *lock); /* never sleeps */
-bool hmmu_trylock(struct hmmu_lock *lock);
-void hmmu_unlock(struct hmmu_lock *lock);
+/* lock.c: somebody else has it; somebody may sleep. */
+void hmmu_lock_wait(struct hmmu_lock *lock);
+void hmmu_lock_yield(struct hmmu_lock *lock);
+void hmmu_lock_wake(struct hmmu_lock *lock);
+
+static inline bool hmmu_trylock(struct hmmu_lock *lock)
+{
+	uint32_t free = HMMU_LOCK_FREE;
+
+	/* Acquire pairs with the release in hmmu_unlock(). models/spin/lock.pml LK1 */
+	return hmmu_load_relaxed(&lock->word) == HMMU_LOCK_FREE &&
+	       hmmu_cas_acquire(&lock->word, &free, HMMU_LOCK_HELD);
+}
+
+/* May sleep. */
+static inline void hmmu_lock(struct hmmu_lock *lock)
+{
+	if (__builtin_expect(!hmmu_trylock(lock), 0))
+		hmmu_lock_wait(lock);
+}
+
+/* Never sleeps. */
+static inline void hmmu_lock_spin(struct hmmu_lock *lock)
+{
+	if (__builtin_expect(!hmmu_trylock(lock), 0))
+		hmmu_lock_yield(lock);
+}
+
+static inline void hmmu_unlock(struct hmmu_lock *lock)
+{
+	/* lock.pml LK3 */
+	uint32_t was = hmmu_xchg_release(&lock->word, HMMU_LOCK_FREE);
+
+	if (__builtin_expect(was == HMMU_LOCK_CONTENDED, 0))
+		hmmu_lock_wake(lock);
+}
 
 #ifdef HMMU_DEBUG
 /* What the argument is called is the class of the lock (lockdep.h). Before it is waited for:

@@ -43,7 +43,7 @@ static int set_up_world(const struct operation *op)
 			/* The first member of a world is its mm. */
 			const struct mm_struct *mm = *(struct mm_struct **)*world;
 
-			count_own(mm->slots, sizeof(mm->slots));
+			count_own(mm->slots, sizeof(mm->slots) + sizeof(mm->found));
 		}
 	}
 	job->world = *world;
@@ -124,7 +124,7 @@ static int set_up_alone(const struct operation *op)
 	if (mm)
 		return 0;
 	count_check(!hmmu_mm_open(&mm, &o), "open");
-	count_own(mm->slots, sizeof(mm->slots));
+	count_own(mm->slots, sizeof(mm->slots) + sizeof(mm->found));
 	count_check(!mmu_interval_notifier_insert(&sub, mm, BASE, PAGE, &ops), "insert");
 	seq = mmu_interval_read_begin(&sub);
 	return 0;

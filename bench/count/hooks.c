@@ -40,10 +40,10 @@ static int set_up(const struct operation *op)
 
 	if (err || subs[0].mm)
 		return err;
-	count_own(mm->slots, sizeof(mm->slots));
+	count_own(mm->slots, sizeof(mm->slots) + sizeof(mm->found));
 #ifdef COUNT_INSIDE
 	/* A change has a slot there, too: src/source/source.c. */
-	count_own(hmmu_instance_peek()->anchor->slots, sizeof(mm->slots));
+	count_own(hmmu_instance_peek()->anchor->slots, sizeof(mm->slots) + sizeof(mm->found));
 #endif
 	for (unsigned long i = 0; i < SUBSCRIPTIONS; i++)
 		count_check(!mmu_interval_notifier_insert(&subs[i], mm, WATCHED + i * 4 * PAGE,

@@ -109,7 +109,7 @@ static int set_up(const struct operation *op)
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 	count_check(got == (void *)ADDRESS, "mmap");
 	count_check(!hmmu_mm_open(&mm, &o), "open");
-	count_own(mm->slots, sizeof(mm->slots));
+	count_own(mm->slots, sizeof(mm->slots) + sizeof(mm->found));
 	for (int i = 0; i < CACHES; i++)
 		create((enum which)i);
 	/* In an order of their own: 7 is no factor of PLACES. */

@@ -6,39 +6,50 @@
  * way; nothing_owed() in src/notifier/whole.c is a condition under the lock (shape 1).
  *
  *	waiter					signaller
- *	event_waiters++		[seqcst RMW]	condition = true	[seqcst]
- *	load event		[seqcst]	load event_waiters	[seqcst]
- *	load condition		[seqcst]	  none: done
- *	  true: done				event++			[seqcst RMW]
- *	sleep if event is as loaded		wake all
+ *	event_waiters++		[seqcst RMW]	condition = true	[release]
+ *	membarrier				load event_waiters	[acquire]
+ *	load event		[seqcst]	  none: done
+ *	load condition		[acquire]	event++			[seqcst RMW]
+ *	  true: done				wake all
+ *	sleep if event is as loaded
  *				[Required: both waiters return]
+ *
+ * wait_decided(), and who waits where there is no membarrier, need both sides to pay (shape 2):
+ * the condition is stored seqcst, event_waiters and the condition are loaded so.
  */
-#include "model.h"
+#include "membarrier.h"
 
-#define LIST(X)                                                                              \
-	X(WORD, "the condition is a seqcst word", CLEAN, 0, RANDOM(300000))                  \
-	X(WORD_BOUND, "the same, every schedule of 5 preemptions", CLEAN, 0, BOUND(5))       \
-	X(LOCKED, "the condition is plain, under the lock", CLEAN, 1, BOUND(5))              \
-	X(COUNT_LATE, "the waiter looks, then counts itself", FAILS, 0, FULL)                \
-	X(COUNT_RELAXED, "the waiter counts itself relaxed", FAILS, 0, FULL)                 \
-	X(CONDITION_RELEASE, "the condition is a release store", FAILS, 0, FULL)             \
-	X(CONDITION_ACQUIRE, "the condition is loaded acquire", FAILS, 0, FULL)              \
-	X(WAITERS_ACQUIRE, "event_waiters is loaded acquire", FAILS, 0, FULL)                \
-	X(SIGNAL_FIRST, "signal, then the condition", FAILS, 0, FULL)                        \
-	X(NO_EVENT, "event does not move", FAILS, 0, FULL)                                   \
-	X(SEEN_LATE, "event is read after the condition", FAILS, 0, FULL)                    \
-	X(NO_WAKE, "no wake", FAILS, 0, FULL)                                                \
-	X(WAKE_ONE, "one is woken", FAILS, 0, FULL)                                          \
-	X(LOCKED_COUNT_LATE, "under the lock: looks, then counts itself", FAILS, 1, FULL)    \
-	X(LOCKED_COUNT_RELAXED, "under the lock: counts itself relaxed: the lock orders it", \
-	  SPARE, 1, BOUND(5))                                                                \
-	X(EVENT_RELAXED, "event moves relaxed and is read relaxed", SPARE, 0, BOUND(5))
+#define LIST(X)                                                                                \
+	X(WORD, "the condition is a word", CLEAN, 0, RANDOM(300000))                           \
+	X(WORD_BOUND, "the same, every schedule of 3 preemptions", CLEAN, 0, BOUND(3))         \
+	X(LOCKED, "the condition is plain, under the lock", CLEAN, 1, BOUND(3))                \
+	X(PAYS, "no membarrier: both sides pay", CLEAN, 2, BOUND(5))                           \
+	X(NO_BARRIER, "the waiter makes no barrier", FAILS, 0, BOUND(4))                       \
+	X(BARRIER_FIRST, "the waiter makes it, then counts itself", FAILS, 0, BOUND(4))        \
+	X(COUNT_LATE, "the waiter looks, then counts itself", FAILS, 0, BOUND(4))              \
+	X(COUNT_RELAXED, "no membarrier, and the waiter counts itself relaxed", FAILS, 2,      \
+	  FULL)                                                                                \
+	X(CONDITION_RELEASE, "no membarrier, and the condition is a release store", FAILS, 2,  \
+	  FULL)                                                                                \
+	X(CONDITION_ACQUIRE, "no membarrier, and the condition is loaded acquire", FAILS, 2,   \
+	  FULL)                                                                                \
+	X(WAITERS_ACQUIRE, "no membarrier, and event_waiters is loaded acquire", FAILS, 2,     \
+	  FULL)                                                                                \
+	X(SIGNAL_FIRST, "signal, then the condition", FAILS, 0, BOUND(4))                      \
+	X(NO_EVENT, "event does not move", FAILS, 0, BOUND(4))                                 \
+	X(SEEN_LATE, "event is read after the condition", FAILS, 0, BOUND(4))                  \
+	X(NO_WAKE, "no wake", FAILS, 0, BOUND(4))                                              \
+	X(WAKE_ONE, "one is woken", FAILS, 2, FULL)                                            \
+	X(LOCKED_COUNT_LATE, "under the lock: looks, then counts itself", FAILS, 1, BOUND(4))  \
+	X(EVENT_RELAXED, "event moves relaxed and is read relaxed: the condition comes later", \
+	  FAILS, 0, BOUND(4))
 MODEL(LIST)
 
 struct event_model : rl::test_suite<event_model, 3> {
 	rl::atomic<int> waiters, event, word;
 	rl::var<int> plain; /* mm */
-	rl::mutex mm;
+	rl::mutex mm, one;  /* one: its callers take turns in the kernel, too */
+	interrupts<3> irq;
 
 	void before()
 	{
@@ -46,6 +57,25 @@ struct event_model : rl::test_suite<event_model, 3> {
 		event($).store(0, rl::mo_relaxed);
 		word($).store(0, rl::mo_relaxed);
 		plain($) = 0;
+		irq.reset();
+		irq.answered[1]($).store(irq.AWAY, rl::mo_relaxed);
+		irq.answered[2]($).store(irq.AWAY, rl::mo_relaxed);
+	}
+
+	/* Of the signaller: here, if anywhere. */
+	void interrupted()
+	{
+		rl::ctx().sched();
+		irq.point(0);
+	}
+
+	void barrier(unsigned me)
+	{
+		if (shape == 2 || M(NO_BARRIER))
+			return;
+		one.lock($);
+		irq.membarrier(me);
+		one.unlock($);
 	}
 
 	bool condition()
@@ -53,6 +83,8 @@ struct event_model : rl::test_suite<event_model, 3> {
 		bool yes;
 
 		if (shape == 0)
+			return word($).load(rl::mo_acquire);
+		if (shape == 2)
 			return word($).load(WEAK(CONDITION_ACQUIRE, mo_seq_cst, mo_acquire));
 		mm.lock($);
 		yes = plain($);
@@ -62,22 +94,28 @@ struct event_model : rl::test_suite<event_model, 3> {
 
 	void make_true()
 	{
+		interrupted();
 		if (shape == 0) {
+			word($).store(1, rl::mo_release);
+		} else if (shape == 2) {
 			word($).store(1, WEAK(CONDITION_RELEASE, mo_seq_cst, mo_release));
-			return;
+		} else {
+			mm.lock($);
+			plain($) = 1;
+			mm.unlock($);
 		}
-		mm.lock($);
-		plain($) = 1;
-		mm.unlock($);
 	}
 
-	void wait()
+	void wait(unsigned me)
 	{
 		bool late = M(COUNT_LATE) || M(LOCKED_COUNT_LATE);
-		bool relaxed = M(COUNT_RELAXED) || M(LOCKED_COUNT_RELAXED);
 		bool done = late && condition();
 
-		waiters($).fetch_add(1, relaxed ? rl::mo_relaxed : rl::mo_seq_cst);
+		if (M(BARRIER_FIRST))
+			barrier(me);
+		waiters($).fetch_add(1, WEAK(COUNT_RELAXED, mo_seq_cst, mo_relaxed));
+		if (!M(BARRIER_FIRST))
+			barrier(me);
 		while (!done) {
 			int seen = event($).load(WEAK(EVENT_RELAXED, mo_seq_cst, mo_relaxed));
 
@@ -93,7 +131,10 @@ struct event_model : rl::test_suite<event_model, 3> {
 
 	void signal()
 	{
-		if (!waiters($).load(WEAK(WAITERS_ACQUIRE, mo_seq_cst, mo_acquire)))
+		bool weak = shape != 2 || M(WAITERS_ACQUIRE);
+
+		interrupted();
+		if (!waiters($).load(weak ? rl::mo_acquire : rl::mo_seq_cst))
 			return;
 		if (!M(NO_EVENT))
 			event($).fetch_add(1, WEAK(EVENT_RELAXED, mo_seq_cst, mo_relaxed));
@@ -104,7 +145,7 @@ struct event_model : rl::test_suite<event_model, 3> {
 	void thread(unsigned t)
 	{
 		if (t != 0) {
-			wait();
+			wait(t);
 			return;
 		}
 		if (M(SIGNAL_FIRST))
@@ -112,6 +153,7 @@ struct event_model : rl::test_suite<event_model, 3> {
 		make_true();
 		if (!M(SIGNAL_FIRST))
 			signal();
+		irq.leave(0);
 	}
 };
 MODEL_MAIN(event_model)

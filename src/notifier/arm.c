@@ -97,7 +97,7 @@ static void armed(struct hmmu_sub *sub, uint64_t begun)
 }
 
 /* With the lock. Then it may be touched. */
-static bool in_tree(const struct mm_struct *mm, struct hmmu_sub *sub, uint64_t start)
+static bool in_tree(struct mm_struct *mm, struct hmmu_sub *sub, uint64_t start)
 {
 	const struct hmmu_key below = {start, (uint64_t)(uintptr_t)sub - 1};
 	struct hmmu_match match;

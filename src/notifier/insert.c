@@ -202,6 +202,27 @@ static bool still_open(struct mm_struct *mm, const void *arg)
 	return hmmu_load_seqcst(&sub->begun) == hmmu_load_seqcst(&sub->ended);
 }
 
+/* With the lock: may a batch that was found before, with this one in it, still come to it? Its
+ * hazard and its look at removals are not ordered: a barrier is to be made. */
+static bool batched(struct mm_struct *mm, const struct hmmu_sub *sub)
+{
+	unsigned int high = hmmu_load_seqcst(&mm->slots_high);
+
+	for (unsigned int i = 0; i < high; i++) {
+		const struct hmmu_slot *slot = &mm->slots[i];
+		uint64_t pinned = hmmu_load_relaxed(&slot->pinned);
+
+		/* Over, or of another use: it will not call who was found then. Pays: no need.
+		 */
+		if (hmmu_load_acquire(&slot->batched) && !(pinned & SLOT_PAYS) &&
+		    hmmu_load_seqcst(&slot->state) == pinned &&
+		    hmmu_load_relaxed(&slot->start) <= sub->last &&
+		    hmmu_load_relaxed(&slot->last) >= sub->start)
+			return true;
+	}
+	return false;
+}
+
 /* With the lock, after removals was counted: does something without a slot run its callback?
  * Who does not by now looks at removals before he would. Pairs with hmmu_hazard_move(). */
 static bool runs_without_slot(const struct mm_struct *mm, const struct hmmu_sub *sub)
@@ -224,7 +245,7 @@ HMMU_EXPORT void mmu_interval_notifier_remove(struct mmu_interval_notifier *pub)
 	struct hmmu_sub *sub = (struct hmmu_sub *)pub;
 	struct mm_struct *mm = sub->mm;
 	struct hmmu_path path;
-	bool overflow, reader;
+	bool overflow, reader, barrier;
 
 	if (mm == dead_mm()) {
 		hmmu_report("removed-twice", sub);
@@ -245,6 +266,7 @@ HMMU_EXPORT void mmu_interval_notifier_remove(struct mmu_interval_notifier *pub)
 	if (sub->begun >= mm->seq_floor && !HMMU_PLANTED(SEQ_COMES_AGAIN))
 		mm->seq_floor = sub->begun + 1;
 	overflow = runs_without_slot(mm, sub);
+	barrier = batched(mm, sub);
 	reader = sub->waiters > 0;
 	sub->cookie = HMMU_SUB_DEAD;
 	/* Nobody will add to ended any more. models/spin/wait.pml WT6 */
@@ -254,6 +276,8 @@ HMMU_EXPORT void mmu_interval_notifier_remove(struct mmu_interval_notifier *pub)
 		hmmu_report("remove-with-reader", sub);
 		hmmu_wake_readers(&sub->ended);
 	}
+	if (barrier)
+		hmmu_barrier(mm);
 	hmmu_wait_callbacks(mm, sub, overflow);
 	if (mm->net)
 		mm->net->disarm(mm, sub->start, sub->last);

@@ -9,57 +9,40 @@
 #include "../reclaim/reclaim.h"
 #include "slot.h"
 
-static bool blockable(const struct hmmu_inv *inv)
-{
-	return inv->flags & MMU_NOTIFIER_RANGE_BLOCKABLE;
-}
-
-void hmmu_inv_lock(struct hmmu_inv *inv)
-{
-	if (blockable(inv))
-		hmmu_mm_lock(inv->mm);
-	else
-		hmmu_mm_lock_nonblock(inv->mm);
-}
-
-const void **hmmu_inv_hazard(struct hmmu_inv *inv)
-{
-	return inv->slot ? &inv->mm->slots[inv->slot - 1].hazard : &inv->hazard;
-}
-
-void hmmu_hazard_move(struct hmmu_inv *inv, const void *next)
-{
-	/* Pairs with the loads in callbacks_running(). models/spin/core.pml HZ1 */
-	hmmu_store_seqcst(hmmu_inv_hazard(inv), next);
-	hmmu_event_signal(inv->mm);
-}
-
 /* ---- start ------------------------------------------------------------ */
 
 /* A round of the walk: what one hold of the lock found. */
 struct walk {
 	struct hmmu_inv *inv;
-	struct hmmu_key called; /* callbacks up to and with this key are done */
-	uint64_t removals;	/* mm->removals at that hold */
+	struct hmmu_slot *slot;	  /* NULL: it has none */
+	struct hmmu_found *found; /* the slot's */
+	const void **hazard;
+	struct hmmu_key called;	  /* callbacks up to and with this key are done */
+	uint64_t removals;	  /* mm->removals at that hold */
+	uint64_t next_id;	  /* mm's, too */
+	struct hmmu_match *match; /* match[0, n): in found, or on the stack */
 	size_t n;
-	bool more; /* there may be more behind match[n - 1] */
-	struct hmmu_match match[HMMU_BATCH];
+	size_t known; /* those before match[0] that are in found */
+	bool keeps;   /* found may be filled */
+	bool more;    /* there may be more behind match[n - 1] */
 };
 
 /* What replaces a mapping takes its registration with the net away. */
 static uint64_t disarms(const struct hmmu_inv *inv, struct hmmu_sub *sub)
 {
-	if (!inv->mm->net || sub->unarmed || inv->event == MMU_NOTIFY_CLEAR ||
+	if (sub->unarmed || inv->event == MMU_NOTIFY_CLEAR ||
 	    inv->event == MMU_NOTIFY_PROTECTION_VMA || inv->event == MMU_NOTIFY_PROTECTION_PAGE)
 		return 0;
 	sub->unarmed = 1;
 	return 1;
 }
 
-static void count(const struct hmmu_inv *inv, struct hmmu_sub *sub)
+static inline void count(const struct hmmu_inv *inv, struct hmmu_sub *sub, bool net)
 {
-	uint64_t n = 1 + disarms(inv, sub);
+	uint64_t n = 1;
 
+	if (__builtin_expect(net, 0))
+		n += disarms(inv, sub);
 	if (HMMU_PLANTED(START_ONLY))
 		hmmu_store_release(&sub->ended, hmmu_load_relaxed(&sub->ended) + 1);
 	/* Release: a reader that loads it has what came before (meeting 1). Pairs with the
@@ -67,127 +50,211 @@ static void count(const struct hmmu_inv *inv, struct hmmu_sub *sub)
 	hmmu_store_release(&sub->begun, hmmu_load_relaxed(&sub->begun) + n);
 }
 
-/* With the lock: the next ones to call, counted if the walk had not come so far. May
- * find none and yet more to look at. models/spin/core.pml WK2 */
-static void walk_next(struct walk *w)
+/* With the lock: nobody came or went since this was found. */
+static inline bool still_found(const struct hmmu_found *found, const struct hmmu_inv *inv)
 {
+	return found->removals == hmmu_load_relaxed(&inv->mm->removals) &&
+	       found->next_id == inv->mm->next_id && found->start == inv->start &&
+	       found->last == inv->end - 1;
+}
+
+/* With the lock: the next ones. How many. */
+static inline size_t find(struct walk *w, bool first)
+{
+	struct hmmu_found *found = w->found;
 	struct hmmu_inv *inv = w->inv;
 	struct mm_struct *mm = inv->mm;
-	struct hmmu_key after = w->called;
+	uint64_t removals = hmmu_load_relaxed(&mm->removals);
 	size_t got;
 
-	w->n = 0;
-	got = hmmu_itree_collect(&mm->tree, inv->start, inv->end - 1, after, w->match,
+	if (w->slot && still_found(found, inv)) {
+		got = found->n - w->known;
+		w->more = got > HMMU_BATCH;
+		w->keeps = false; /* it is */
+		w->removals = removals;
+		return w->more ? HMMU_BATCH : got;
+	}
+	if (w->slot) {
+		found->removals = UINT64_MAX;
+		/* They begin anew, or nobody came or went meanwhile and there is room. */
+		w->keeps = first ||
+			   (w->keeps && w->removals == removals && w->next_id == mm->next_id &&
+			    w->known + HMMU_BATCH <= HMMU_FOUND);
+		if (!w->keeps)
+			w->match = found->match;
+	}
+	w->removals = removals;
+	w->next_id = mm->next_id;
+	got = hmmu_itree_collect(&mm->tree, inv->start, inv->end - 1, w->called, w->match,
 				 HMMU_BATCH);
-	for (size_t i = 0; i < got; i++) {
-		struct hmmu_sub *sub = w->match[i].sub;
-
-		after = hmmu_match_key(&w->match[i]);
-		if (sub->id >= inv->limit)
-			continue; /* it has counted itself */
-		if (hmmu_key_less(inv->progress, after)) {
-			count(inv, sub);
-			inv->progress = after;
-		}
-		w->match[w->n++] = w->match[i];
-	}
 	w->more = got == HMMU_BATCH;
-	w->removals = hmmu_load_relaxed(&mm->removals);
-	if (w->n == 0) {
-		w->called = after;
-		return;
+	return got;
+}
+
+/* With the lock, after the last round: those are all there are. */
+static inline void keep(const struct walk *w)
+{
+	struct hmmu_found *found = w->found;
+	const struct hmmu_inv *inv = w->inv;
+
+	found->start = inv->start;
+	found->last = inv->end - 1;
+	found->next_id = w->next_id;
+	found->removals = w->removals;
+	found->n = w->known + w->n;
+}
+
+/* With the lock: counts those that the walk had not come to. How many are to be called; who has
+ * counted himself is not. */
+static inline size_t count_found(struct walk *w, size_t got)
+{
+	struct hmmu_match *match = w->match;
+	struct hmmu_inv *inv = w->inv;
+	const struct hmmu_key counted = inv->progress, last = hmmu_match_key(&match[got - 1]);
+	const bool all = hmmu_key_less(counted, hmmu_match_key(&match[0]));
+	const bool net = inv->mm->net != NULL;
+	const uint64_t limit = inv->limit;
+	size_t n = 0;
+
+	for (size_t i = 0; i < got; i++) {
+		struct hmmu_sub *sub = match[i].sub;
+
+		if (sub->id >= limit)
+			continue;
+		if (all || hmmu_key_less(counted, hmmu_match_key(&match[i])))
+			count(inv, sub, net);
+		if (n != i)
+			match[n] = match[i];
+		n++;
 	}
-	/* Under the lock: a remove that comes after sees it. Pairs with the loads in
-	 * callbacks_running(). */
-	hmmu_store_seqcst(hmmu_inv_hazard(inv), w->match[0].sub);
+	/* Who was passed over is counted by its id. */
+	if (hmmu_key_less(counted, last))
+		inv->progress = last;
+	if (n == 0)
+		w->called = last;
+	else
+		hmmu_hazard_set(w->hazard, match[0].sub);
+	return n;
+}
+
+/* With the lock: the next ones to call, counted if the walk had not come so far. May
+ * find none and yet more to look at. models/spin/core.pml WK2 */
+static inline void walk_next(struct walk *w, bool first)
+{
+	struct mm_struct *mm = w->inv->mm;
+	size_t got = find(w, first);
+
+	w->n = got ? count_found(w, got) : 0;
+	if (!w->slot)
+		return;
+	if (w->n > 1)
+		hmmu_store_relaxed(&w->slot->batched, 1);
+	if (!w->keeps)
+		return;
+	w->keeps = w->n == got;
+	if (w->keeps && !w->more)
+		keep(w);
+	/* Nobody at all: who has counted itself keeps its cells. */
+	if (first && !got && !mm->whole)
+		hmmu_summary_heal(&mm->summary, &mm->tree, w->inv->start, w->inv->end - 1);
 }
 
 /* Without the lock, under a hazard. false: refused. */
-static bool call(struct hmmu_inv *inv, struct hmmu_sub *sub)
+static inline bool call(struct hmmu_inv *inv, struct hmmu_sub *sub, struct hmmu_frame *frame)
 {
-	struct hmmu_frame frame = {sub, hmmu_tls.frame, 0};
-	uint64_t seq = hmmu_load_relaxed(&sub->begun) + hmmu_load_relaxed(&sub->mm->epoch);
+	uint64_t seq = hmmu_load_relaxed(&sub->begun) + hmmu_load_relaxed(&inv->mm->epoch);
 	bool done;
 
 	if (HMMU_PLANTED(CALLBACK_SKIPPED))
 		return true;
-	hmmu_tls.frame = &frame;
-	hmmu_lockdep_acquire(HMMU_CLASS_CALLBACK, &frame,
-			     HMMU_LOCKDEP_TRY | (blockable(inv) ? 0 : HMMU_LOCKDEP_NONBLOCK));
+	frame->subject = sub;
+	frame->set_seq = 0;
+	hmmu_lockdep_acquire(HMMU_CLASS_CALLBACK, frame,
+			     HMMU_LOCKDEP_TRY |
+				     (hmmu_inv_blockable(inv) ? 0 : HMMU_LOCKDEP_NONBLOCK));
 	done = sub->ops->invalidate((struct mmu_interval_notifier *)sub,
 				    (const struct mmu_notifier_range *)inv, seq);
-	hmmu_lockdep_release(&frame);
-	hmmu_tls.frame = frame.outer;
+	hmmu_lockdep_release(frame);
 	if (done) {
 		/* A driver that knows its own change by the owner may ignore it. */
-		if (!frame.set_seq && !inv->owner)
+		if (!frame->set_seq && !inv->owner)
 			hmmu_report("callback-without-set-seq", sub);
 		return true;
 	}
-	if (!blockable(inv))
+	if (!hmmu_inv_blockable(inv))
 		return false;
 	hmmu_report("refused-blockable", sub);
 	return true;
 }
 
 /* Without the lock. false: one refused. */
-static bool walk_call(struct walk *w)
+static inline bool walk_call(struct walk *w)
 {
-	struct mm_struct *mm = w->inv->mm;
-	bool accepted = true;
+	struct hmmu_frame frame = {NULL, hmmu_tls.frame, 0};
+	struct hmmu_inv *inv = w->inv;
+	struct mm_struct *mm = inv->mm;
+	const struct hmmu_match *match = w->match;
+	const bool pays = inv->slot_state & SLOT_PAYS;
+	size_t i = 0, n = w->n;
+	bool accepted;
 
-	for (size_t i = 0; i < w->n && accepted; i++) {
-		if (i > 0) {
-			hmmu_hazard_move(w->inv, w->match[i].sub);
-			/* Pairs with the count in remove: G3's Dekker pair. core.pml HZ2 */
-			if (hmmu_load_seqcst(&mm->removals) != w->removals &&
-			    !HMMU_PLANTED(NO_HAZARD_RECHECK)) {
-				w->more = true; /* it may be gone: walk again from called */
-				break;
-			}
+	hmmu_tls.frame = &frame;
+	for (;;) {
+		accepted = call(inv, match[i].sub, &frame);
+		if (!accepted || ++i == n)
+			break;
+		hmmu_hazard_move(mm, w->hazard, match[i].sub, pays);
+		/* Pairs with the count in remove and its barrier. core.pml HZ2 */
+		if (hmmu_load_seqcst(&mm->removals) != w->removals &&
+		    !HMMU_PLANTED(NO_HAZARD_RECHECK)) {
+			w->more = true; /* it may be gone: walk again from called */
+			break;
 		}
-		accepted = call(w->inv, w->match[i].sub);
-		w->called = hmmu_match_key(&w->match[i]);
 	}
-	hmmu_hazard_move(w->inv, NULL);
+	hmmu_tls.frame = frame.outer;
+	hmmu_hazard_move(mm, w->hazard, NULL, pays);
+	if (accepted) {
+		w->called = hmmu_match_key(&match[i - 1]);
+		w->match += i;
+		w->known += i;
+	}
+	/* Release: who does not find it any more finds the hazards as they are. */
+	if (n > 1 && w->slot)
+		hmmu_store_release(&w->slot->batched, 0);
 	return accepted;
-}
-
-/* With the lock. */
-static void note_single(struct hmmu_slot *slot, const struct walk *w)
-{
-	slot->single = w->n == 1 && !w->more ? w->match[0].sub : NULL;
-	slot->single_removals = w->removals;
 }
 
 /* With the lock, released on return: calls every overlapping subscription that was
  * inserted before. false: one refused. core.pml WK1 WK3 */
-static bool walk_all(struct hmmu_inv *inv)
+static inline bool walk_all(struct hmmu_inv *inv)
 {
 	struct mm_struct *mm = inv->mm;
+	struct hmmu_match here[HMMU_BATCH]; /* a KiB, touched only by who has no slot */
 	struct walk w;
 
-	w.inv = inv; /* not the whole of it: match[] is half a KiB */
+	w.inv = inv;
+	w.slot = inv->slot ? &mm->slots[inv->slot - 1] : NULL;
+	w.found = inv->slot ? &mm->found[inv->slot - 1] : NULL;
+	w.match = inv->slot ? w.found->match : here;
+	w.hazard = hmmu_inv_hazard(inv);
 	w.called = HMMU_KEY_FIRST;
-
-	walk_next(&w);
-	if (inv->slot)
-		note_single(&mm->slots[inv->slot - 1], &w);
-	/* Nobody at all: who has counted itself keeps its cells. Its end is like that of one
-	 * whom the summary told so: it looks whether somebody came later and has pinned it. */
-	if (w.n == 0 && !w.called.sub && !mm->whole && inv->slot) {
-		hmmu_summary_heal(&mm->summary, &mm->tree, inv->start, inv->end - 1);
-		hmmu_slot_unpin(inv);
-	}
-	hmmu_mm_unlock(mm);
-	for (;;) {
+	w.known = 0;
+	w.next_id = 0;
+	w.keeps = false;
+	for (bool first = true;; first = false) {
+		walk_next(&w, first);
+		/* Its end is like that of one whom the summary told that there is nobody: it
+		 * looks whether somebody came later and has pinned it. */
+		if (w.n == 0 && first && w.slot && !w.called.sub && !mm->whole)
+			hmmu_slot_unpin(inv);
+		hmmu_mm_unlock(mm);
 		if (w.n > 0 && !walk_call(&w))
 			return false;
 		if (!w.more)
 			return true;
+		if (!w.slot)
+			w.match = here;
 		hmmu_inv_lock(inv);
-		walk_next(&w);
-		hmmu_mm_unlock(mm);
 	}
 }
 
@@ -209,10 +276,14 @@ __attribute__((noinline)) static int start_watched(struct hmmu_inv *inv)
 		inv->limit = mm->next_id;
 	inv->walked = 1;
 	accepted = walk_all(inv);
-	if (accepted)
+	/* Any with id < limit was there when the walk took the lock, and so was its bit. */
+	if (accepted && (hmmu_load_relaxed(&mm->gate) & GATE_WHOLE))
 		accepted = hmmu_whole_start(inv) == 0;
 	if (accepted)
 		return 0;
+	/* What was known before may not have been counted to its end. */
+	if (inv->slot)
+		mm->found[inv->slot - 1].removals = UINT64_MAX;
 	close_watched(inv);
 	hmmu_lockdep_end(inv);
 	inv->state = INV_DONE;
@@ -277,12 +348,13 @@ static int start(struct hmmu_inv *inv)
 	}
 	if (hmmu_tls.held)
 		return start_undecided(inv);
-	hmmu_lockdep_start(inv, blockable(inv));
+	hmmu_lockdep_start(inv, hmmu_inv_blockable(inv));
 	inv->state = INV_OPEN;
 	if (HMMU_PLANTED(SUMMARY_BEFORE_SLOT))
 		early = !summary_says(inv);
 	if (!hmmu_slot_claim(mm, inv)) {
 		inv->slot = 0;
+		inv->slot_state = SLOT_PAYS;
 		return start_watched(inv);
 	}
 	if (early || !summary_says(inv))
@@ -313,89 +385,94 @@ int hmmu_start_quiet(struct mmu_notifier_range *range)
 
 /* ---- end -------------------------------------------------------------- */
 
-static bool counted(const struct hmmu_inv *inv, const struct hmmu_sub *sub, struct hmmu_key key)
-{
-	if (sub->id >= inv->end_limit && !HMMU_PLANTED(END_COUNTS_LATE))
-		return false;
-	return sub->id >= inv->limit || !hmmu_key_less(inv->progress, key);
-}
-
-/* With the lock: one batch of `ended`. How many words of @wake have sleepers. */
-static size_t end_next(struct hmmu_inv *inv, struct hmmu_key *after, uint64_t **wake,
-		       bool *more)
-{
-	struct hmmu_match match[HMMU_BATCH];
-	size_t got, n = 0;
-
-	got = hmmu_itree_collect(&inv->mm->tree, inv->start, inv->end - 1, *after, match,
-				 HMMU_BATCH);
-	for (size_t i = 0; i < got; i++) {
-		struct hmmu_sub *sub = match[i].sub;
-
-		*after = hmmu_match_key(&match[i]);
-		if (!counted(inv, sub, *after))
-			continue;
-		/* Release: G5. Pairs with the load in try_begin(). core.pml EN3;
-		 * wait.pml WT4 */
-		hmmu_store_release(&sub->ended, hmmu_load_relaxed(&sub->ended) + 1);
-		if (sub->waiters)
-			wake[n++] = &sub->ended;
-	}
-	*more = got == HMMU_BATCH;
-	return n;
-}
-
-static void end_subs(struct hmmu_inv *inv)
-{
-	struct hmmu_key after = HMMU_KEY_FIRST;
-	uint64_t *wake[HMMU_BATCH];
-	bool more = true;
+/* What has ended, and who sleeps for that: without the lock a subscription may be gone, its
+ * address alone is used then. models/spin/wait.pml WT5 */
+struct wake {
 	size_t n;
+	uint64_t *word[HMMU_BATCH];
+};
 
-	while (more) {
-		n = end_next(inv, &after, wake, &more);
-		if (!more && n == 0)
-			return;
-		/* The lock is not held across a system call, nor for long. The subscription may
-		 * be gone by then: its address alone is used. models/spin/wait.pml WT5 */
-		hmmu_mm_unlock(inv->mm);
-		while (n > 0)
-			hmmu_wake_readers(wake[--n]);
-		hmmu_inv_lock(inv);
-	}
+/* With the lock. */
+static inline void end_one(struct hmmu_sub *sub, struct wake *wake)
+{
+	/* Release: G5. Pairs with the load in try_begin(). core.pml EN3; wait.pml WT4 */
+	hmmu_store_release(&sub->ended, hmmu_load_relaxed(&sub->ended) + 1);
+	if (__builtin_expect(sub->waiters > 0, 0))
+		wake->word[wake->n++] = &sub->ended;
+}
+
+/* With the lock, which is not held across a system call. */
+__attribute__((noinline)) static void wake_up(struct hmmu_inv *inv, struct wake *wake)
+{
+	hmmu_mm_unlock(inv->mm);
+	while (wake->n > 0)
+		hmmu_wake_readers(wake->word[--wake->n]);
+	hmmu_inv_lock(inv);
+}
+
+static inline bool counted(const struct hmmu_inv *inv, const struct hmmu_match *m)
+{
+	return m->sub->id >= inv->limit || !hmmu_key_less(inv->progress, hmmu_match_key(m));
+}
+
+/* With the lock, which is let go between batches: those behind @after. */
+__attribute__((noinline)) static void end_subs(struct hmmu_inv *inv, struct hmmu_key after)
+{
+	uint64_t end_limit = HMMU_PLANTED(END_COUNTS_LATE) ? UINT64_MAX : inv->end_limit;
+	struct hmmu_match match[HMMU_BATCH];
+	struct wake wake;
+	size_t got;
+
+	wake.n = 0;
+	do {
+		got = hmmu_itree_collect(&inv->mm->tree, inv->start, inv->end - 1, after, match,
+					 HMMU_BATCH);
+		for (size_t i = 0; i < got; i++) {
+			if (match[i].sub->id < end_limit && counted(inv, &match[i]))
+				end_one(match[i].sub, &wake);
+		}
+		if (got == HMMU_BATCH)
+			after = hmmu_match_key(&match[got - 1]);
+		if (wake.n || got == HMMU_BATCH)
+			wake_up(inv, &wake);
+	} while (got == HMMU_BATCH);
 }
 
 /*
- * With the lock: if the walk found exactly one, nobody was removed since (so it is still
- * there) and nobody attached, then that one is all there is to release: no second walk.
+ * With the lock: if all that the walk counted are in @found, nobody was removed since (so they
+ * are still there) and nobody attached, then those are all there is to release: no second
+ * search. Who was inserted since and did not attach came after the end had begun.
  */
-static struct hmmu_sub *only_one(const struct hmmu_inv *inv)
+static inline bool all_found(const struct hmmu_inv *inv, const struct hmmu_found *found)
 {
-	const struct hmmu_slot *slot;
-
-	if (!inv->slot || !inv->walked || inv->attached)
-		return NULL;
-	slot = &inv->mm->slots[inv->slot - 1];
-	if (!slot->single)
-		return NULL;
-	if (hmmu_load_relaxed(&inv->mm->removals) != slot->single_removals &&
-	    !HMMU_PLANTED(SINGLE_GONE))
-		return NULL;
-	return slot->single;
+	return !inv->attached && inv->walked && !HMMU_PLANTED(END_COUNTS_LATE) &&
+	       (hmmu_load_relaxed(&inv->mm->removals) == found->removals ||
+		(HMMU_PLANTED(SINGLE_GONE) && found->removals != UINT64_MAX));
 }
 
-/* The same as end_subs(), for one. */
-static void end_single(struct hmmu_inv *inv, struct hmmu_sub *sub)
+/* The same as end_subs(), for those, as long as that is so. */
+static inline void end_found(struct hmmu_inv *inv, const struct hmmu_found *found)
 {
-	bool asleep = sub->waiters > 0;
+	const struct hmmu_match *match = found->match;
+	const size_t n = found->n;
+	size_t i = 0, stop;
+	struct wake wake; /* not the words */
 
-	/* Release: G5. Pairs with the load in try_begin(). */
-	hmmu_store_release(&sub->ended, hmmu_load_relaxed(&sub->ended) + 1);
-	if (!asleep)
-		return;
-	hmmu_mm_unlock(inv->mm);
-	hmmu_wake_readers(&sub->ended);
-	hmmu_inv_lock(inv);
+	wake.n = 0;
+	for (;;) {
+		stop = n - i > HMMU_BATCH ? i + HMMU_BATCH : n;
+		for (; i < stop; i++)
+			end_one(match[i].sub, &wake);
+		if (__builtin_expect(i == n && wake.n == 0, 1))
+			return;
+		wake_up(inv, &wake);
+		if (i == n)
+			return;
+		if (!all_found(inv, found)) {
+			end_subs(inv, hmmu_match_key(&match[i - 1]));
+			return;
+		}
+	}
 }
 
 /* The invalidation is over, or was refused: everyone it counted is released.
@@ -403,7 +480,7 @@ static void end_single(struct hmmu_inv *inv, struct hmmu_sub *sub)
 __attribute__((noinline)) static void close_watched(struct hmmu_inv *inv)
 {
 	struct mm_struct *mm = inv->mm;
-	struct hmmu_sub *single;
+	const struct hmmu_found *found = inv->slot ? &mm->found[inv->slot - 1] : NULL;
 
 	hmmu_inv_lock(inv);
 	if (inv->slot &&
@@ -413,18 +490,18 @@ __attribute__((noinline)) static void close_watched(struct hmmu_inv *inv)
 		hmmu_mm_unlock(mm);
 		return;
 	}
-	single = only_one(inv);
 	inv->ending = 1;
 	inv->end_limit = mm->next_id;
 	/* state is OPEN still: refused. */
 	if (!HMMU_PLANTED(START_ONLY) &&
 	    !(HMMU_PLANTED(EAGAIN_NO_UNDO) && inv->state == INV_OPEN)) {
-		if (single)
-			end_single(inv, single);
+		if (found && all_found(inv, found))
+			end_found(inv, found);
 		else
-			end_subs(inv);
+			end_subs(inv, HMMU_KEY_FIRST);
 	}
-	hmmu_whole_end(inv);
+	if (mm->whole)
+		hmmu_whole_end(inv);
 	if (inv->slot)
 		hmmu_slot_free(inv);
 	else

@@ -62,6 +62,19 @@ struct inner {
 _Static_assert(sizeof(struct leaf) <= HMMU_NODE_SIZE, "leaf");
 _Static_assert(sizeof(struct inner) <= HMMU_NODE_SIZE, "inner");
 
+/* What is found by the finger holds until a node comes or goes. */
+static struct hmmu_node *new_node(struct hmmu_itree *t)
+{
+	t->finger.node = NULL;
+	return hmmu_node_get(t);
+}
+
+static void drop_node(struct hmmu_itree *t, struct hmmu_node *node)
+{
+	t->finger.node = NULL;
+	hmmu_node_put(t, node);
+}
+
 static struct hmmu_key leaf_key(const struct leaf *l, uint32_t i)
 {
 	return (struct hmmu_key){l->entry[i].start, (uint64_t)(uintptr_t)l->entry[i].sub};
@@ -247,7 +260,7 @@ static void leaf_insert(struct hmmu_itree *t, struct leaf *l, struct hmmu_key ke
 		return;
 	}
 	at = split_point(i, LEAF_CAP);
-	right = (struct leaf *)hmmu_node_get(t);
+	right = (struct leaf *)new_node(t);
 	right->h.n = 0;
 	right->h.longest = 0;
 	leaf_move(right, l, at);
@@ -276,7 +289,7 @@ static void inner_insert(struct hmmu_itree *t, struct inner *n, uint32_t i, stru
 		return;
 	}
 	at = split_point(i, INNER_CAP);
-	right = (struct inner *)hmmu_node_get(t);
+	right = (struct inner *)new_node(t);
 	right->h.n = 0;
 	right->h.longest = 0;
 	inner_move(right, n, at);
@@ -292,7 +305,7 @@ static void inner_insert(struct hmmu_itree *t, struct inner *n, uint32_t i, stru
 
 static void grow_root(struct hmmu_itree *t, const struct split *split)
 {
-	struct inner *root = (struct inner *)hmmu_node_get(t);
+	struct inner *root = (struct inner *)new_node(t);
 
 	root->h.n = 0;
 	root->h.longest = t->root->longest;
@@ -331,7 +344,7 @@ void hmmu_itree_find(const struct hmmu_itree *t, struct hmmu_key key, struct hmm
 /* The first one. */
 static struct leaf *plant_root(struct hmmu_itree *t)
 {
-	t->root = hmmu_node_get(t);
+	t->root = new_node(t);
 	t->root->n = 0;
 	t->root->longest = 0;
 	t->height = 0;
@@ -374,7 +387,7 @@ static bool merge(struct hmmu_itree *t, struct inner *n, uint32_t i, bool leaves
 	}
 	n->max[i] = n->max[i] > n->max[i + 1] ? n->max[i] : n->max[i + 1];
 	inner_remove_at(n, i + 1);
-	hmmu_node_put(t, right);
+	drop_node(t, right);
 	return true;
 }
 
@@ -389,7 +402,7 @@ static bool shrink_child(struct hmmu_itree *t, struct inner *n, uint32_t i, bool
 
 	if (child->n == 0) {
 		inner_remove_at(n, i);
-		hmmu_node_put(t, child);
+		drop_node(t, child);
 		return true;
 	}
 	if (n->max[i] == last) {
@@ -409,10 +422,10 @@ static void shrink_root(struct hmmu_itree *t)
 
 		t->root = ((struct inner *)old)->child[0];
 		t->height--;
-		hmmu_node_put(t, old);
+		drop_node(t, old);
 	}
 	if (t->root->n == 0) {
-		hmmu_node_put(t, t->root);
+		drop_node(t, t->root);
 		t->root = NULL;
 		t->height = 0;
 	}
@@ -452,37 +465,38 @@ static inline uint64_t first_start(const struct hmmu_node *node, const struct qu
 	return from > q->after.start ? from : q->after.start;
 }
 
-static struct hmmu_match *collect_leaf(const struct leaf *l, const struct query *q,
-				       struct hmmu_match *out, const struct hmmu_match *end)
+static inline bool begins_at(const struct leaf *l, uint32_t i, uint64_t x)
 {
-	const struct entry *e = &l->entry[leaf_below(l, first_start(&l->h, q))];
-	const struct entry *behind = &l->entry[l->h.n];
+	return (i == 0 || (i <= l->h.n && l->entry[i - 1].start < x)) &&
+	       (i >= l->h.n || l->entry[i].start >= x);
+}
 
+static inline struct hmmu_match *collect_leaf(const struct leaf *l, uint32_t *at,
+					      const struct query *q, struct hmmu_match *out,
+					      const struct hmmu_match *end)
+{
+	const uint64_t start = q->start, last = q->last;
+	const struct entry *e, *behind = &l->entry[l->h.n];
+	uint64_t from = first_start(&l->h, q);
+
+	if (!begins_at(l, *at, from))
+		*at = leaf_below(l, from);
+	e = &l->entry[*at];
 	while (e < behind && e->start == q->after.start && (uintptr_t)e->sub <= q->after.sub)
 		e++; /* done before */
-	for (; e < behind && e->start <= q->last; e++) {
-		if (e->last < q->start)
+	for (; e < behind && e->start <= last; e++) {
+		if (e->last < start)
 			continue;
-		*out++ = (struct hmmu_match){e->start, e->sub};
+		out->start = e->start;
+		out->sub = e->sub;
 		__builtin_prefetch(e->sub); /* it will be counted */
-		if (out == end)
+		if (++out == end)
 			break;
 	}
 	return out;
 }
 
-/* The first child that may hold a match. */
-static inline uint32_t first_child(const struct inner *n, const struct query *q)
-{
-	uint32_t i = count_below(n->kstart + 1, n->h.n - 1, first_start(&n->h, q));
-
-	while (i + 1 < n->h.n && n->kstart[i + 1] == q->after.start &&
-	       n->ksub[i + 1] <= q->after.sub)
-		i++;
-	return i;
-}
-
-/* The next one after @i; n->h.n: none. */
+/* The next child after @i that may hold a match; n->h.n: none. */
 static inline uint32_t next_child(const struct inner *n, uint32_t i, const struct query *q)
 {
 	while (++i < n->h.n && n->kstart[i] <= q->last) {
@@ -492,37 +506,73 @@ static inline uint32_t next_child(const struct inner *n, uint32_t i, const struc
 	return n->h.n;
 }
 
-/* Matches to [out, end); where they end. Goes into all children but the last one. */
+/* The first one. */
+static inline uint32_t first_child(const struct inner *n, const struct query *q)
+{
+	uint32_t i = count_below(n->kstart + 1, n->h.n - 1, first_start(&n->h, q));
+
+	while (i + 1 < n->h.n && n->kstart[i + 1] == q->after.start &&
+	       n->ksub[i + 1] <= q->after.sub)
+		i++;
+	return n->max[i] < q->start ? next_child(n, i, q) : i;
+}
+
+/* Matches to [out, end); where they end. */
 static struct hmmu_match *collect(const struct hmmu_node *node, unsigned int height,
 				  const struct query *q, struct hmmu_match *out,
 				  const struct hmmu_match *end)
 {
-	for (; height > 0; height--) {
-		const struct inner *n = (const struct inner *)node;
-		uint32_t i = first_child(n, q), next;
+	const struct inner *n = (const struct inner *)node;
+	uint32_t i, at = 0;
 
-		if (n->max[i] < q->start)
-			i = next_child(n, i, q);
-		if (i == n->h.n)
-			return out;
-		while ((next = next_child(n, i, q)) < n->h.n) {
-			out = collect(n->child[i], height - 1, q, out, end);
-			if (out == end)
-				return out;
-			i = next;
-		}
-		node = n->child[i];
+	if (height == 0) {
+		prefetch_leaf(node);
+		return collect_leaf((const struct leaf *)node, &at, q, out, end);
 	}
-	prefetch_leaf(node);
-	return collect_leaf((const struct leaf *)node, q, out, end);
+	for (i = first_child(n, q); i < n->h.n && out < end; i = next_child(n, i, q))
+		out = collect(n->child[i], height - 1, q, out, end);
+	return out;
 }
 
-size_t hmmu_itree_collect(const struct hmmu_itree *t, uint64_t start, uint64_t last,
+/* Down to the lowest node with all that may match. */
+static void set_finger(struct hmmu_itree *t, const struct query *q)
+{
+	struct hmmu_finger f = {t->root, 0, UINT64_MAX, t->height, 0};
+
+	for (; f.height > 0; f.height--) {
+		const struct inner *n = (const struct inner *)f.node;
+		uint32_t i = first_child(n, q);
+
+		if (i == n->h.n || next_child(n, i, q) < n->h.n)
+			break;
+		f.node = n->child[i];
+		if (i > 0)
+			f.lo = n->kstart[i];
+		if (i + 1 < n->h.n)
+			f.hi = n->kstart[i + 1];
+	}
+	if (f.height == 0)
+		prefetch_leaf(f.node);
+	t->finger = f;
+}
+
+size_t hmmu_itree_collect(struct hmmu_itree *t, uint64_t start, uint64_t last,
 			  struct hmmu_key after, struct hmmu_match *out, size_t max)
 {
 	struct query q = {start, last, after};
+	struct hmmu_finger *f = &t->finger;
+	const struct hmmu_match *end = out + max;
 
-	return t->root ? (size_t)(collect(t->root, t->height, &q, out, out + max) - out) : 0;
+	if (!t->root)
+		return 0;
+	/* Who begins outside of it neither comes so far nor is asked for. */
+	if (!f->node || first_start(t->root, &q) <= f->lo || last >= f->hi)
+		set_finger(t, &q);
+	if (f->height == 0)
+		end = collect_leaf((const struct leaf *)f->node, &f->at, &q, out, end);
+	else
+		end = collect(f->node, f->height, &q, out, end);
+	return (size_t)(end - out);
 }
 
 /* Keys of @node lie in [lo, hi); its largest last in *max. */

@@ -30,9 +30,22 @@ static inline bool hmmu_key_less(struct hmmu_key a, struct hmmu_key b)
 
 struct hmmu_node;
 
+/*
+ * Where the last search ended, for the next one: programs change the same places again.
+ * Everybody who begins in (lo, hi) lies below @node, until a node comes or goes.
+ */
+struct hmmu_finger {
+	struct hmmu_node *node; /* NULL: none */
+	uint64_t lo;
+	uint64_t hi;
+	uint32_t height; /* of the node */
+	uint32_t at;	 /* a leaf: the entry where the search began, a guess */
+};
+
 struct hmmu_itree {
 	struct hmmu_node *root; /* NULL: empty */
-	unsigned int height;	/* levels of inner nodes above the leaves */
+	struct hmmu_finger finger;
+	uint32_t height; /* levels of inner nodes above the leaves */
 	/* pool.c */
 	struct hmmu_node *free;
 	uint64_t nfree;
@@ -70,11 +83,10 @@ void hmmu_itree_remove(struct hmmu_itree *t, const struct hmmu_path *path);
 
 /* Up to @max subscriptions that overlap [start, last] with a key above @after, in key
  * order. Fewer than @max: there are no more. */
-size_t hmmu_itree_collect(const struct hmmu_itree *t, uint64_t start, uint64_t last,
+size_t hmmu_itree_collect(struct hmmu_itree *t, uint64_t start, uint64_t last,
 			  struct hmmu_key after, struct hmmu_match *out, size_t max);
 
-static inline bool hmmu_itree_overlaps(const struct hmmu_itree *t, uint64_t start,
-				       uint64_t last)
+static inline bool hmmu_itree_overlaps(struct hmmu_itree *t, uint64_t start, uint64_t last)
 {
 	struct hmmu_match m;
 

@@ -23,37 +23,6 @@
 #define SOURCES_BEST (HMMU_SOURCE_HOOKS | HMMU_SOURCE_USERFAULTFD)
 #define FLAGS_KNOWN (HMMU_MM_OWN_RECLAIM | HMMU_MM_PROBE_ACCESS)
 
-/* ---- the lock --------------------------------------------------------- */
-
-/* Never nested: a handler that interrupts a holder takes no lock of ours. */
-static void hold(struct mm_struct *mm)
-{
-	/* Before the lock is taken: a signal handler that comes in between takes the
-	 * undecided way for nothing, which is sound; after would be a deadlock. */
-	hmmu_tls.held = mm;
-	hmmu_signal_fence();
-}
-
-void hmmu_mm_lock(struct mm_struct *mm)
-{
-	hold(mm);
-	hmmu_lock(&mm->lock);
-}
-
-void hmmu_mm_lock_nonblock(struct mm_struct *mm)
-{
-	hold(mm);
-	hmmu_lock_spin(&mm->lock);
-}
-
-void hmmu_mm_unlock(struct mm_struct *mm)
-{
-	hmmu_unlock(&mm->lock);
-	hmmu_signal_fence();
-	hmmu_tls.held = NULL;
-	hmmu_signal_fence();
-}
-
 void hmmu_mm_tell_lost(struct mm_struct *mm)
 {
 	struct mmu_notifier_range range;

@@ -62,16 +62,22 @@
  * or the overflow entry's) so that remove can wait for it, and only for it (G3):
  *
  *	runner					remove
- *	slot.hazard = sub	[seqcst]	lock; take sub off the tree
- *	load mm->removals	[seqcst]	mm->removals++		[seqcst]; unlock
- *	  moved since the walk: do not call,	load each hazard	[seqcst]
- *	  lock, walk again from here		  == sub: wait until it is not
- *	  not moved: call	   [Required: one of them sees the other]
+ *	slot.hazard = sub	[release]	lock; take sub off the tree; mm->removals++
+ *	load mm->removals			a slot that overlaps is batched; unlock
+ *	  moved since the walk: do not call,	  so: membarrier: a full barrier in every
+ *	  lock, walk again from here		  thread, somewhere in the runner's column
+ *	  not moved: call			load each hazard
+ *						  == sub: wait until it is not
  *
- * The first of a batch is published with the lock held and needs no second look:
- * so each round of a walk calls at least one, whatever others remove (G4).
- * The waiter is woken likewise: hazard changes, then mm->event_waiters is loaded;
- * the remover counts itself there, then looks at the hazards again.
+ * Before "load removals", which then sees the count; or after it, and then the hazard was
+ *stored before and is seen. [Required: one of them sees the other. models/relacy/hazard.cpp]
+ *
+ * The first of a batch is published with the lock held and needs neither a second look (so each
+ * round of a walk calls at least one, whatever others remove: G4) nor that barrier: who removes
+ * it has the lock later. Only a batch of more asks for it: a remove beside those that are being
+ * called one after the other. What has no slot, or was claimed where there is no membarrier,
+ *stores its hazards seqcst instead. The waiter is woken likewise: hazard changes, then
+ *mm->event_waiters is loaded (event.c).
  *
  * WAITING READERS sleep on the low half of their own `ended`; `waiters` is guarded
  * by the lock, under which end adds to `ended`: end wakes those of its own range
@@ -108,7 +114,12 @@
 #include "summary.h"
 
 #define HMMU_SLOTS 64
-#define HMMU_BATCH 32	     /* subscriptions per hold of the lock */
+/* Subscriptions per hold of the lock. */
+#ifdef HMMU_SCHED
+#define HMMU_BATCH 32 /* scenarios have more than one */
+#else
+#define HMMU_BATCH 64
+#endif
 #define HMMU_SEQ_NONE (~0UL) /* a sequence that always retries */
 
 enum hmmu_slot_kind {
@@ -117,7 +128,7 @@ enum hmmu_slot_kind {
 	SLOT_OPEN = 2,
 	SLOT_ENDING = 3,
 	SLOT_KIND = 3, /* mask */
-	SLOT_PAYS = 4, /* flag, from OPEN on: no membarrier, its end pays for the barrier */
+	SLOT_PAYS = 4, /* flag, from OPEN on: no membarrier, it pays for its barriers itself */
 	SLOT_GENERATION = 8 /* one more for each use */
 };
 
@@ -129,12 +140,29 @@ struct hmmu_slot {
 	uint64_t last;
 	struct hmmu_inv *inv; /* safe to follow with mm->lock held and pinned */
 	const void *hazard;   /* whose callback runs in the owner; written by the owner */
-	/* The common case, for end: the walk found exactly this one. mm->lock. */
-	struct hmmu_sub *single;
-	uint64_t single_removals; /* mm->removals then */
+	/* It may be about to call one whom its hazard does not name yet. Set under mm->lock by
+	 * the owner, who clears it. */
+	uint64_t batched;
 	uint64_t pinned; /* the OPEN state whose end must take the lock; written under it */
+	uint64_t pad;
 };
 _Static_assert(sizeof(struct hmmu_slot) == 64, "a slot is a cache line");
+
+/*
+ * Whom the walk of a slot found. It is the owner's alone, and true as long as nobody was
+ * inserted or removed: end need not search again, nor the next walk, if it is for the same
+ * range. Programs change the same places again and again.
+ */
+#define HMMU_FOUND 1024 /* more are searched for each time */
+struct hmmu_found {
+	uint64_t start;
+	uint64_t last;
+	uint64_t next_id;  /* mm's then */
+	uint64_t removals; /* mm's then; UINT64_MAX: it is not good */
+	uint64_t n;
+	uint64_t pad[3];
+	struct hmmu_match match[HMMU_FOUND];
+};
 
 /* What a range object is to its caller: see enum values. */
 enum hmmu_inv_state {
@@ -255,11 +283,11 @@ struct mm_struct {
 	uint32_t event_waiters;
 
 	struct hmmu_lock lock __attribute__((aligned(64)));
-	/* Guarded by lock. */
+	/* Guarded by lock. What a walk writes lies in the lock's line. */
 	uint64_t next_id;
+	struct hmmu_itree tree;
 	uint64_t seq_floor; /* above every count of a removed one: no sequence comes again */
 	uint64_t nsubs;
-	struct hmmu_itree tree;
 	struct hmmu_arena arena; /* of small tables of the summary */
 	struct hmmu_overflow overflow;
 	struct hmmu_whole *whole;
@@ -275,9 +303,12 @@ struct mm_struct {
 	struct mm_struct *next_free;
 
 	struct hmmu_slot slots[HMMU_SLOTS] __attribute__((aligned(64)));
+	struct hmmu_found found[HMMU_SLOTS] __attribute__((aligned(64)));
 	struct hmmu_summary summary __attribute__((aligned(64)));
 };
 
+_Static_assert(offsetof(struct mm_struct, tree.free) <= offsetof(struct mm_struct, lock) + 64,
+	       "what a walk writes lies in the lock's line");
 /* What the inlined readers of the public header rest on. */
 _Static_assert(offsetof(struct mm_struct, epoch) == 0, "ABI: the mm's first word");
 _Static_assert(offsetof(struct hmmu_sub, begun) == 0 && offsetof(struct hmmu_sub, ended) == 8 &&
@@ -287,10 +318,36 @@ _Static_assert(EPOCH_LOW == 0xffffff, "ABI: the mm's first word");
 
 #define GATE_WHOLE (1ULL << 32)
 
+/* The lock is never nested: a handler that interrupts a holder takes no lock of ours. Before
+ * it is taken: a signal handler that comes in between takes the undecided way for nothing,
+ * which is sound; after would be a deadlock. */
+static inline void hmmu_mm_hold(struct mm_struct *mm)
+{
+	hmmu_tls.held = mm;
+	hmmu_signal_fence();
+}
+
+static inline void hmmu_mm_lock(struct mm_struct *mm)
+{
+	hmmu_mm_hold(mm);
+	hmmu_lock(&mm->lock);
+}
+
+static inline void hmmu_mm_lock_nonblock(struct mm_struct *mm)
+{
+	hmmu_mm_hold(mm);
+	hmmu_lock_spin(&mm->lock);
+}
+
+static inline void hmmu_mm_unlock(struct mm_struct *mm)
+{
+	hmmu_unlock(&mm->lock);
+	hmmu_signal_fence();
+	hmmu_tls.held = NULL;
+	hmmu_signal_fence();
+}
+
 /* mm.c */
-void hmmu_mm_lock(struct mm_struct *mm);
-void hmmu_mm_lock_nonblock(struct mm_struct *mm);
-void hmmu_mm_unlock(struct mm_struct *mm);
 /* Without a lock, where callbacks may run: what signal handlers left. */
 void hmmu_mm_deliver_lost(struct mm_struct *mm);
 /* The same: everybody is called with phase LOST, and every sequence is void. */
@@ -310,14 +367,19 @@ int hmmu_arm(struct hmmu_sub *sub, uint64_t begun, bool wait);
 /* event.c: the mm's event count. cond is re-checked after the waiter is counted. */
 void hmmu_event_wait(struct mm_struct *mm, bool (*cond)(struct mm_struct *, const void *),
 		     const void *arg);
-void hmmu_event_signal(struct mm_struct *mm);
+void hmmu_event_wake(struct mm_struct *mm);
+
+/* The caller has made some condition true. */
+static inline void hmmu_event_signal(struct mm_struct *mm)
+{
+	hmmu_signal_fence(); /* in this order for the compiler, too */
+	/* Pairs with the count in hmmu_event_wait(). models/spin/event.pml EV5 */
+	if (__builtin_expect(hmmu_load_seqcst(&mm->event_waiters) != 0, 0))
+		hmmu_event_wake(mm);
+}
 
 /* slot.c; slot.h has the hot half */
 bool hmmu_slot_search(struct mm_struct *mm, struct hmmu_inv *inv);
-void hmmu_slot_free(struct hmmu_inv *inv); /* with the lock: -> FREE */
-/* With the lock, by its owner: it will be counted; it was counted in nobody. */
-void hmmu_slot_pin(struct hmmu_inv *inv);
-void hmmu_slot_unpin(struct hmmu_inv *inv);
 
 /* How a newcomer counts itself: what attach does with an open one it overlaps. */
 struct hmmu_newcomer {
@@ -333,15 +395,48 @@ bool hmmu_membarrier_register(void);
 bool hmmu_membarrier(void); /* a full barrier in every thread; false: not to be had */
 void hmmu_barrier(struct mm_struct *mm); /* the same, by whatever means there are */
 
-/* invalidate.c: hazards */
-const void **hmmu_inv_hazard(struct hmmu_inv *inv);
-/* Without the lock: @subject's callback is over, @next's begins (NULL: none). */
-void hmmu_hazard_move(struct hmmu_inv *inv, const void *next);
-/* Called by remove after the subject left its list: waits for its callbacks.
+static inline bool hmmu_inv_blockable(const struct hmmu_inv *inv)
+{
+	return inv->flags & MMU_NOTIFIER_RANGE_BLOCKABLE;
+}
+
+static inline void hmmu_inv_lock(struct hmmu_inv *inv)
+{
+	if (hmmu_inv_blockable(inv))
+		hmmu_mm_lock(inv->mm);
+	else
+		hmmu_mm_lock_nonblock(inv->mm);
+}
+
+/* Hazards: whose callback runs in the owner of @inv, which alone writes it. */
+static inline const void **hmmu_inv_hazard(struct hmmu_inv *inv)
+{
+	return inv->slot ? &inv->mm->slots[inv->slot - 1].hazard : &inv->hazard;
+}
+
+/* With the lock: who removes it afterwards takes the lock later, and finds it. */
+static inline void hmmu_hazard_set(const void **hazard, const void *first)
+{
+	hmmu_store_release(hazard, first);
+}
+
+/* Without it: one callback is over, @next's begins (NULL: none). Release: who waits for it may
+ * free what it used. @pays: SLOT_PAYS. Pairs with the loads in callbacks_running().
+ * models/spin/core.pml HZ1 */
+static inline void hmmu_hazard_move(struct mm_struct *mm, const void **hazard, const void *next,
+				    bool pays)
+{
+	if (__builtin_expect(pays, 0))
+		hmmu_store_seqcst(hazard, next);
+	else
+		hmmu_store_release(hazard, next);
+	hmmu_event_signal(mm);
+}
+
+/* invalidate.c. Called by remove after the subject left its list: waits for its callbacks.
  * @overflow: something without a slot ran them under that hold of the lock, or may have. */
 void hmmu_wait_callbacks(struct mm_struct *mm, const void *subject, bool overflow);
 bool hmmu_in_callback_of(const void *subject);
-void hmmu_inv_lock(struct hmmu_inv *inv); /* as its blockable flag allows */
 /* The callback of the whole-mm notifiers (whole.c). -EAGAIN: one refused. */
 int hmmu_whole_start(struct hmmu_inv *inv);
 void hmmu_whole_end(struct hmmu_inv *inv);

@@ -48,41 +48,6 @@ bool hmmu_slot_search(struct mm_struct *mm, struct hmmu_inv *inv)
 	return false;
 }
 
-/* With the lock: OPEN or ENDING -> FREE. Release, as hmmu_slot_release(). core.pml EN4 */
-void hmmu_slot_free(struct hmmu_inv *inv)
-{
-	hmmu_store_release(&inv->mm->slots[inv->slot - 1].state,
-			   hmmu_slot_freed(inv->slot_state));
-}
-
-/* With the lock: its owner cannot end it without the lock any more, and nobody has counted
- * himself yet. What is guarded by the lock begins. */
-static void begin_counting(struct hmmu_inv *inv)
-{
-	inv->limit = UINT64_MAX;
-	inv->progress = HMMU_KEY_FIRST;
-	inv->whole_progress = 0;
-	inv->walked = inv->ending = inv->attached = 0;
-}
-
-/* With the lock, by its owner: nobody has to ask whether it is over meanwhile. */
-void hmmu_slot_pin(struct hmmu_inv *inv)
-{
-	struct hmmu_slot *slot = inv->slot ? &inv->mm->slots[inv->slot - 1] : NULL;
-
-	if (slot && hmmu_load_relaxed(&slot->pinned) == inv->slot_state)
-		return; /* by a newcomer */
-	begin_counting(inv);
-	if (slot)
-		hmmu_store_release(&slot->pinned, inv->slot_state);
-}
-
-/* With the lock, by its owner: nobody is counted. Who comes later pins it anew. */
-void hmmu_slot_unpin(struct hmmu_inv *inv)
-{
-	hmmu_store_relaxed(&inv->mm->slots[inv->slot - 1].pinned, 0);
-}
-
 /* With the lock, @inv pinned: it is open and overlaps @who. */
 static void attach_inv(struct hmmu_inv *inv, const struct hmmu_newcomer *who)
 {
@@ -223,7 +188,7 @@ static void attach_slot(struct hmmu_slot *slot, const struct hmmu_newcomer *who)
 		hmmu_store_relaxed(&slot->pinned, 0);
 		return;
 	}
-	begin_counting(slot->inv);
+	hmmu_begin_counting(slot->inv);
 	attach_inv(slot->inv, who);
 }
 

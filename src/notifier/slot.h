@@ -86,4 +86,40 @@ static inline bool hmmu_slot_release(struct hmmu_inv *inv)
 	return true;
 }
 
+/* With the lock: OPEN or ENDING -> FREE. Release, as hmmu_slot_release(). core.pml EN4 */
+static inline void hmmu_slot_free(struct hmmu_inv *inv)
+{
+	hmmu_store_release(&inv->mm->slots[inv->slot - 1].state,
+			   hmmu_slot_freed(inv->slot_state));
+}
+
+/* With the lock: its owner cannot end it without the lock any more, and nobody has counted
+ * himself yet. What is guarded by the lock begins. */
+static inline void hmmu_begin_counting(struct hmmu_inv *inv)
+{
+	inv->limit = UINT64_MAX;
+	inv->progress = HMMU_KEY_FIRST;
+	inv->whole_progress = 0;
+	inv->walked = inv->ending = inv->attached = 0;
+}
+
+/* With the lock, by its owner: it will be counted; it was counted in nobody. Nobody has to ask
+ * whether it is over meanwhile. */
+static inline void hmmu_slot_pin(struct hmmu_inv *inv)
+{
+	struct hmmu_slot *slot = inv->slot ? &inv->mm->slots[inv->slot - 1] : NULL;
+
+	if (slot && hmmu_load_relaxed(&slot->pinned) == inv->slot_state)
+		return; /* by a newcomer */
+	hmmu_begin_counting(inv);
+	if (slot)
+		hmmu_store_release(&slot->pinned, inv->slot_state);
+}
+
+/* With the lock, by its owner: nobody is counted. Who comes later pins it anew. */
+static inline void hmmu_slot_unpin(struct hmmu_inv *inv)
+{
+	hmmu_store_relaxed(&inv->mm->slots[inv->slot - 1].pinned, 0);
+}
+
 #endif /* HMMU_SLOT_H */

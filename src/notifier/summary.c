@@ -651,7 +651,7 @@ static uint64_t end_of(unsigned int level, uint64_t cell)
 
 /* Nobody overlaps [start, last], so of its cells [a, b] somebody may be in the first one,
  * before it, and in the last one, behind it. */
-static bool edge_watched(const struct hmmu_itree *t, unsigned int level, uint64_t cell,
+static bool edge_watched(struct hmmu_itree *t, unsigned int level, uint64_t cell,
 			 uint64_t start, uint64_t last)
 {
 	uint64_t from = cell << shift_of(level), to = end_of(level, cell);
@@ -665,7 +665,7 @@ static bool edge_watched(const struct hmmu_itree *t, unsigned int level, uint64_
 	return hmmu_itree_overlaps(t, from, to);
 }
 
-void hmmu_summary_heal(struct hmmu_summary *s, const struct hmmu_itree *t, uint64_t start,
+void hmmu_summary_heal(struct hmmu_summary *s, struct hmmu_itree *t, uint64_t start,
 		       uint64_t last)
 {
 	unsigned int q = level_of(clamp(start), clamp(last));

@@ -144,7 +144,7 @@ void hmmu_summary_forget_few(struct hmmu_summary *s, uint64_t gib);
 void hmmu_summary_add(struct hmmu_summary *s, uint64_t start, uint64_t last);
 void hmmu_summary_del(struct hmmu_summary *s, uint64_t start, uint64_t last);
 /* With mm->lock, after a false alarm: nobody in the tree overlaps [start, last]. */
-void hmmu_summary_heal(struct hmmu_summary *s, const struct hmmu_itree *t, uint64_t start,
+void hmmu_summary_heal(struct hmmu_summary *s, struct hmmu_itree *t, uint64_t start,
 		       uint64_t last);
 
 #endif /* HMMU_SUMMARY_H */

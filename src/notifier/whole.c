@@ -33,8 +33,7 @@ static struct hmmu_whole *take_next(struct hmmu_inv *inv, uint64_t after, uint64
 
 	if (!w || w->id >= below)
 		return NULL;
-	/* Under the lock: pairs with the loads in callbacks_running(). */
-	hmmu_store_seqcst(hmmu_inv_hazard(inv), w);
+	hmmu_hazard_set(hmmu_inv_hazard(inv), w);
 	return w;
 }
 
@@ -65,9 +64,6 @@ int hmmu_whole_start(struct hmmu_inv *inv)
 	struct mm_struct *mm = inv->mm;
 	int ret = 0;
 
-	/* Any with id < limit was there when the walk took the lock, and so was its bit. */
-	if (!(hmmu_load_relaxed(&mm->gate) & GATE_WHOLE))
-		return 0;
 	while (!ret) {
 		struct hmmu_whole *w;
 
@@ -79,7 +75,7 @@ int hmmu_whole_start(struct hmmu_inv *inv)
 		ret = call_start(inv, w);
 		if (!ret)
 			inv->whole_progress = w->id;
-		hmmu_hazard_move(inv, NULL);
+		hmmu_hazard_move(mm, hmmu_inv_hazard(inv), NULL, inv->slot_state & SLOT_PAYS);
 	}
 	return ret ? -EAGAIN : 0;
 }
@@ -112,7 +108,7 @@ void hmmu_whole_end(struct hmmu_inv *inv)
 		after = w->id;
 		hmmu_mm_unlock(mm);
 		call_end(inv, w);
-		hmmu_hazard_move(inv, NULL);
+		hmmu_hazard_move(mm, hmmu_inv_hazard(inv), NULL, inv->slot_state & SLOT_PAYS);
 		hmmu_inv_lock(inv);
 	}
 }

@@ -24,7 +24,7 @@ static unsigned int n, leaves;
 static void *pool[LEAVES]; /* of malloc: it sees their ends */
 
 /* What heal asks of the tree; it asks for one. */
-size_t hmmu_itree_collect(const struct hmmu_itree *t, uint64_t start, uint64_t last,
+size_t hmmu_itree_collect(struct hmmu_itree *t, uint64_t start, uint64_t last,
 			  struct hmmu_key after, struct hmmu_match *out, size_t max)
 {
 	for (unsigned int i = 0; i < n; i++)

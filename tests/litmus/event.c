@@ -3,7 +3,7 @@
  * event.c - the mm's event count (G4).
  *
  *	left: signal				right: wait
- *	condition = true			event_waiters++
+ *	condition = true			event_waiters++; membarrier
  *	load event_waiters: event++, wake	load event, condition: sleep
  *		[Required: right does not sleep when left is through]
  */
@@ -18,7 +18,6 @@ static struct mm_struct *mm;
 static struct {
 	uint32_t word __attribute__((aligned(64)));
 } condition;
-static bool weak_condition;
 
 static bool is_true(struct mm_struct *unused, const void *arg)
 {
@@ -37,12 +36,8 @@ static void warm_right(void)
 
 static void signal_it(void)
 {
-	if (weak_condition) {
-		litmus_fill();
-		hmmu_store_release(&condition.word, 1);
-	} else {
-		hmmu_store_seqcst(&condition.word, 1);
-	}
+	litmus_fill();
+	hmmu_store_release(&condition.word, 1);
 	hmmu_event_signal(mm);
 }
 
@@ -80,9 +75,6 @@ int main(void)
 	bad |= litmus_clean(&l, 1000000);
 	hmmu_planted = HMMU_PLANT_NO_REMOVE_WAKE;
 	bad |= litmus_broken(&l, "NO_REMOVE_WAKE");
-	hmmu_planted = HMMU_PLANT_NONE;
-	weak_condition = true;
-	bad |= litmus_broken(&l, "the condition is a plain store");
 #endif
 	return litmus_status(bad);
 }

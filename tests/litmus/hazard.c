@@ -4,7 +4,7 @@
  * of a remove that waits (G4).
  *
  *	left: start over A and B		right: remove(B), reuse its memory
- *	hazard = B				removals++
+ *	hazard = B				removals++; membarrier
  *	load removals: moved? not called	load hazards: B? wait
  *	call B; hazard = none			B is another's
  *	load event_waiters: wake

@@ -298,6 +298,36 @@ static const struct sched_program refuse = {
 	.length = 400,
 };
 
+/* ---- what a slot's last walk found --------------------------------------- */
+
+static void change_again(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 3; i++)
+		world_change(0, 0);
+	world_change(1, 1);
+}
+
+static void come_and_go(void *arg)
+{
+	(void)arg;
+	world_insert(1, 0);
+	world_read(1);
+	world_remove(1);
+	world_insert(2, 1);
+	world_read(2);
+}
+
+/* G1, G3: one comes to a range that is changed again and again, and goes. */
+static const struct sched_program again = {
+	.name = "the same range again",
+	.names = {"inv", "driver"},
+	.setup = setup_zero,
+	.enter = world_enter,
+	.threads = {change_again, come_and_go},
+	.check = world_close,
+};
+
 /* ---- sources ----------------------------------------------------------- */
 
 static void change_page(struct hmmu_source_event *ev, unsigned int page)
@@ -746,7 +776,7 @@ static const struct sched_program extents = {
 static const struct sched_program *const scenarios[] = {
 	&behind,  &woken,	  &refuse,    &shared,	&gate,	  &reuse, &claim,
 	&late,	  &last,	  &detaching, &quiet,	&crowded, &told,  &reclaiming,
-	&closing, &unregistering, &getting,   &extents, &waits,
+	&closing, &unregistering, &getting,   &extents, &waits,	  &again,
 };
 
 int main(int argc, char **argv)

@@ -70,6 +70,8 @@ void world_renew(struct mm_struct *m)
 {
 	renew_summary(m);
 	memset(m->slots, 0, sizeof(m->slots));
+	for (unsigned int i = 0; i < HMMU_SLOTS; i++)
+		m->found[i].removals = UINT64_MAX;
 	m->slots_high = 0;
 	m->next_id = 1;
 	m->seq_floor = 1;
@@ -207,14 +209,20 @@ void world_read(unsigned int i)
 
 /* ---- what is a state ---- */
 
-static uint64_t hash_slot(uint64_t hash, const struct hmmu_slot *slot)
+static uint64_t hash_slot(uint64_t hash, unsigned int i)
 {
+	const struct hmmu_slot *slot = &mm->slots[i];
+	const struct hmmu_found *found = &mm->found[i];
+
 	hash = sched_hash_word(hash, slot->state);
+	/* Good for the next start, and for the end of this one. */
+	if (found->removals == mm->removals && found->next_id == mm->next_id)
+		hash = sched_hash_word(hash, found->start ^ found->last << 1);
 	if ((slot->state & SLOT_KIND) == SLOT_FREE)
 		return hash;
 	hash = sched_hash_word(hash, slot->start);
 	hash = sched_hash_word(hash, slot->last);
-	hash = sched_hash_word(hash, slot->single != NULL);
+	hash = sched_hash_word(hash, slot->batched);
 	hash = sched_hash_word(hash, slot->pinned == slot->state);
 	/* Whose callback, if a driver's: by number. */
 	return sched_hash_word(
@@ -247,7 +255,7 @@ uint64_t world_state(uint64_t hash)
 	hash = sched_hash_word(hash, mm->event_waiters | (mm->deferred ? 1ull << 32 : 0));
 	for (unsigned int i = 0; i < mm->slots_high; i++)
 		if (!filled)
-			hash = hash_slot(hash, &mm->slots[i]);
+			hash = hash_slot(hash, i);
 	for (unsigned int i = 0; i < used; i++) {
 		hash = hash_driver(hash, &driver[i]);
 		hash = sched_hash_word(hash, truth[i]);
