@@ -30,11 +30,11 @@ OPERATIONS = {
     "read_begin+read_retry": ("read_begin + read_retry, 1 thread", 0, 0, None),
     "start+end-unwatched": ("nobody watches, among 1e3", 1, 0, None),
     "start+end-false-alarm": ("false alarm (a neighbour shares the cell), hot", 3, 0, 0.5),
-    "start+end-overlap-1": ("of 1, hot, among 1e3", 7, 0, 0.6),
-    "start+end-overlap-10": ("of 10, hot, among 1e3", 16, 0, 0.5),
-    "start+end-overlap-1000": ("of 1000, hot, among 1e3", 1130, 0, 0.5),
+    "start+end-overlap-1": ("of 1, hot, among 1e3", 5, 0, 0.6),
+    "start+end-overlap-10": ("of 10, hot, among 1e3", 5, 0, 0.5),
+    "start+end-overlap-1000": ("of 1000, hot, among 1e3", 65, 0, 0.5),
     "insert+remove-local": ("local, at {many}", 8, 0, 0.8),
-    "insert+remove-random": ("random, at {many}", 8, 4, 0.8),
+    "insert+remove-random": ("random, at {many}", 8, 2, 0.8),
 }
 # Rows of hmmu-bench that say a page's time, or that of so much memory.
 PAGES = ("snapshot of {} that is there", "snapshot of {} of huge pages",
