@@ -108,7 +108,12 @@ ISOLATED(again_and_again)
 	maps = lines("/proc/self/maps");
 	for (int i = 0; i < 32; i++)
 		one_life();
-	must(net_count("fd") == fds && net_count("task") == threads);
+	must(net_count("fd") == fds);
+	/* Who was joined is in the kernel's list a little longer. */
+	for (int i = 0; net_count("task") > threads; i++) {
+		must(i < 10000);
+		usleep(1000);
+	}
 	must(lines("/proc/self/maps") <= maps + 2);
 }
 
