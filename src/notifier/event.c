@@ -14,9 +14,9 @@
  *	event++, wake				load event; load condition: sleep
  *
  * Before "load event_waiters", which then sees the count; or after it, and then the condition
- *was made true before and is seen here. Whoever signals later sees the count anyway: one
- *membarrier is enough for all that is waited for. Rare (remove while a callback runs), so one
- *word for all and everybody wakes.
+ * was made true before and is seen here. Whoever signals later sees the count anyway: one
+ * membarrier is enough for all that is waited for. Rare (remove while a callback runs), so one
+ * word for all and everybody wakes.
  */
 #include <limits.h>
 

@@ -22,9 +22,8 @@ struct walk {
 	uint64_t next_id;	  /* mm's, too */
 	struct hmmu_match *match; /* match[0, n): in found, or on the stack */
 	size_t n;
-	size_t known; /* those before match[0] that are in found */
-	bool keeps;   /* found may be filled */
-	bool more;    /* there may be more behind match[n - 1] */
+	bool keeps; /* found may be filled */
+	bool more;  /* there may be more behind match[n - 1] */
 };
 
 /* What replaces a mapping takes its registration with the net away. */
@@ -58,6 +57,12 @@ static inline bool still_found(const struct hmmu_found *found, const struct hmmu
 	       found->last == inv->end - 1;
 }
 
+/* Those before match[0] that are in found. */
+static inline size_t known(const struct walk *w)
+{
+	return (size_t)(w->match - w->found->match);
+}
+
 /* With the lock: the next ones. How many. */
 static inline size_t find(struct walk *w, bool first)
 {
@@ -68,7 +73,7 @@ static inline size_t find(struct walk *w, bool first)
 	size_t got;
 
 	if (w->slot && still_found(found, inv)) {
-		got = found->n - w->known;
+		got = found->n - known(w);
 		w->more = got > HMMU_BATCH;
 		w->keeps = false; /* it is */
 		w->removals = removals;
@@ -79,7 +84,7 @@ static inline size_t find(struct walk *w, bool first)
 		/* They begin anew, or nobody came or went meanwhile and there is room. */
 		w->keeps = first ||
 			   (w->keeps && w->removals == removals && w->next_id == mm->next_id &&
-			    w->known + HMMU_BATCH <= HMMU_FOUND);
+			    known(w) + HMMU_BATCH <= HMMU_FOUND);
 		if (!w->keeps)
 			w->match = found->match;
 	}
@@ -101,7 +106,7 @@ static inline void keep(const struct walk *w)
 	found->last = inv->end - 1;
 	found->next_id = w->next_id;
 	found->removals = w->removals;
-	found->n = w->known + w->n;
+	found->n = known(w) + w->n;
 }
 
 /* With the lock: counts those that the walk had not come to. How many are to be called; who has
@@ -216,7 +221,6 @@ static inline bool walk_call(struct walk *w)
 	if (accepted) {
 		w->called = hmmu_match_key(&match[i - 1]);
 		w->match += i;
-		w->known += i;
 	}
 	/* Release: who does not find it any more finds the hazards as they are. */
 	if (n > 1 && w->slot)
@@ -238,7 +242,6 @@ static inline bool walk_all(struct hmmu_inv *inv)
 	w.match = inv->slot ? w.found->match : here;
 	w.hazard = hmmu_inv_hazard(inv);
 	w.called = HMMU_KEY_FIRST;
-	w.known = 0;
 	w.next_id = 0;
 	w.keeps = false;
 	for (bool first = true;; first = false) {

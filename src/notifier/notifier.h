@@ -70,14 +70,14 @@
  *						  == sub: wait until it is not
  *
  * Before "load removals", which then sees the count; or after it, and then the hazard was
- *stored before and is seen. [Required: one of them sees the other. models/relacy/hazard.cpp]
+ * stored before and is seen. [Required: one of them sees the other. models/relacy/hazard.cpp]
  *
  * The first of a batch is published with the lock held and needs neither a second look (so each
  * round of a walk calls at least one, whatever others remove: G4) nor that barrier: who removes
  * it has the lock later. Only a batch of more asks for it: a remove beside those that are being
  * called one after the other. What has no slot, or was claimed where there is no membarrier,
- *stores its hazards seqcst instead. The waiter is woken likewise: hazard changes, then
- *mm->event_waiters is loaded (event.c).
+ * stores its hazards seqcst instead. The waiter is woken likewise: hazard changes, then
+ * mm->event_waiters is loaded (event.c).
  *
  * WAITING READERS sleep on the low half of their own `ended`; `waiters` is guarded
  * by the lock, under which end adds to `ended`: end wakes those of its own range
