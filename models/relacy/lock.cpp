@@ -2,7 +2,8 @@
 /*
  * lock.cpp - the mutex: what was written under it is seen under it, and nobody sleeps on.
  *
- * Covers: src/lock.c. Wake-ups with more threads, signals and fairness: models/spin/lock.pml.
+ * Covers: src/lock.h and lock.c. Wake-ups with more threads, signals and fairness:
+ * models/spin/lock.pml.
  *
  *	lock				unlock
  *	load, FREE -> HELD	[CAS acquire]	word = FREE	[xchg release]

@@ -2,8 +2,8 @@
 /*
  * lock.pml - the three-state mutex: one holder, and no wake-up is lost (G4).
  *
- * Covers src/lock.c and src/futex.h. The kernel compares and goes to sleep in one step, wakes
- * one sleeper, any; a signal wakes whom it likes (a bounded number of times).
+ * Covers src/lock.h, lock.c and src/futex.h. The kernel compares and goes to sleep in one step,
+ * wakes one sleeper, any; a signal wakes whom it likes (a bounded number of times).
  *
  *	lock				unlock
  *	FREE -> HELD, some tries	word = FREE		[RMW]

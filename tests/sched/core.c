@@ -382,7 +382,7 @@ static int run_points(const struct options *o)
 	sched_points_exist(all);
 	/* The other sources have tests of their own. */
 	sched_points_print(stdout, all,
-			   "/src/notifier/:/src/reclaim/:/src/source/source.c:/src/lock.c:"
+			   "/src/notifier/:/src/reclaim/:/src/source/source.c:/src/lock.:"
 			   "/src/source/hooks/fork.c");
 	return failed;
 }
