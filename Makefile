@@ -15,8 +15,8 @@ all: $(BUILD)/build.ninja
 
 help:
 	@echo 'make run       install what is missing, build, run `hmmu torture` (15 s)'
-	@echo 'make test      the same, then all tests (half an hour)'
-	@echo 'make verify    longer proof, an hour at most: all mutants, 10^6 schedules, fuzzing, ...'
+	@echo 'make test      build, then the tests (ten minutes)'
+	@echo 'make verify    longer proof, 90 minutes: clang, sanitizers, all mutants, fuzzing, ...'
 	@echo 'make oracle    compare with the real kernel, in a virtual machine'
 	@echo 'make hmm-selftest  Linux'"'"'s own tests of HMM, unmodified, against hmmu'
 	@echo 'make soak      every source under load, signals, forks (MINUTES=10); node and java'

@@ -3,6 +3,7 @@
  * run.c - the driver: each N in a process of its own, with a watchdog.
  *
  *	fault			every N once, the errnos of its kind in turn
+ *	fault --share=K		every K-th of them
  *	fault --all		every N, each errno, once and for ever
  *	      --scenario=, --mode=	of those, these only
  *	fault --plants		each planted bug is found, by the invariant named with it
@@ -95,6 +96,7 @@ struct job {
 static struct job job[JOBS_MAX];
 static unsigned int jobs = 4; /* they sleep most of the time */
 static bool json, verbose;
+static uint32_t share = 1;
 static double seconds = 20;	 /* no run lasts longer */
 static unsigned int which = ~0U; /* 1 << enum fault_mode */
 static unsigned int shown;
@@ -314,6 +316,7 @@ static bool busy(void)
 /* N = 1, 2, ... until two of them in turn were not reached. @rotate: the errnos in turn. */
 static void sweep(struct scenario *s, enum fault_mode mode, uint32_t error, bool rotate)
 {
+	uint32_t step = rotate ? share * (s->step ? s->step : 1) : 1;
 	uint32_t n = 1, missed = 0;
 
 	while (missed < 2 || busy()) {
@@ -324,7 +327,7 @@ static void sweep(struct scenario *s, enum fault_mode mode, uint32_t error, bool
 						  !rotate};
 
 			start(j, s, &plan, PLANT_NONE);
-			n += rotate && s->step ? s->step : 1;
+			n += step;
 			continue;
 		}
 		if (!busy())
@@ -554,9 +557,11 @@ static int run_one(char *text)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"all", 0, NULL, 'a'},	    {"plants", 0, NULL, 'p'},  {"one", 1, NULL, '1'},
-		{"scenario", 1, NULL, 's'}, {"jobs", 1, NULL, 'j'},    {"mode", 1, NULL, 'm'},
-		{"json", 0, NULL, 'J'},	    {"verbose", 0, NULL, 'v'}, {0}};
+		{"all", 0, NULL, 'a'},	 {"plants", 0, NULL, 'p'},
+		{"one", 1, NULL, '1'},	 {"scenario", 1, NULL, 's'},
+		{"jobs", 1, NULL, 'j'},	 {"mode", 1, NULL, 'm'},
+		{"json", 0, NULL, 'J'},	 {"verbose", 0, NULL, 'v'},
+		{"share", 1, NULL, 'S'}, {0}};
 	bool all = getenv("HMMU_FAULT_ALL") != NULL;
 	const char *only = NULL;
 	char *one = NULL;
@@ -588,12 +593,20 @@ int main(int argc, char **argv)
 		case 'v':
 			verbose = true;
 			break;
+		case 'S':
+			share = (uint32_t)atoi(optarg);
+			break;
 		default:
 			return 2;
 		}
 	}
 	if (jobs < 1 || jobs > JOBS_MAX)
 		jobs = 4;
+	if (share < 1 || share % ERRORS_MAX == 0) {
+		fprintf(stderr, "--share: a number that is no multiple of %d: each errno\n",
+			ERRORS_MAX);
+		return 2;
+	}
 	sites_read();
 	for (unsigned int i = 0; i < JOBS_MAX; i++) {
 		job[i].run =

@@ -25,8 +25,8 @@
 
 #include "scenarios.h"
 
-#define SEEDS_CLEAN 3000
-#define SEEDS_PCT 3000
+#define SEEDS_CLEAN 1000
+#define SEEDS_PCT 1000
 #define EXPLORED 5000 /* of a higher bound than 1, which is explored wholly */
 #define EXPLORED_WHOLE 100000
 #define SCENARIOS_MAX 64
