@@ -94,12 +94,19 @@ static struct look ask(struct trace *t)
 	return l;
 }
 
+/* A child with a copy of the memory is traced, too, the last probe's that is about to end among
+ * them: what it does changes nothing here. One that shares the memory is the changer. */
+static bool has_the_memory(const struct trace *t, pid_t tid)
+{
+	return tid == t->s->changer || !syscall(SYS_tgkill, t->pid, tid, 0);
+}
+
 static void look(struct trace *t, pid_t tid)
 {
 	struct shared *s = t->s;
 	struct look l;
 
-	if (!s->window || s->changed_by)
+	if (!s->window || s->changed_by || !has_the_memory(t, tid))
 		return;
 	l = ask(t);
 	if (l.old || !s->armed)
