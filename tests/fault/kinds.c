@@ -130,50 +130,50 @@ static enum kind of_futex(long op)
 	return op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET ? KIND_FUTEX : KIND_SURE;
 }
 
+static const struct {
+	short nr, kind;
+} plain[] = {
+	{SYS_userfaultfd, KIND_USERFAULTFD},
+	{SYS_mmap, KIND_MMAP},
+	{SYS_munmap, KIND_MUNMAP},
+	{SYS_mprotect, KIND_MPROTECT},
+	{SYS_madvise, KIND_MADVISE},
+	{SYS_mlock2, KIND_MLOCK},
+	{SYS_munlock, KIND_MUNLOCK},
+	{SYS_openat, KIND_OPENAT},
+	{SYS_openat2, KIND_OPENAT},
+	{SYS_pread64, KIND_READ},
+	{SYS_close, KIND_CLOSE},
+	{SYS_fstat, KIND_STAT},
+	{SYS_statx, KIND_STAT},
+	{SYS_fstatfs, KIND_STAT},
+	{SYS_prlimit64, KIND_PRLIMIT},
+	{HMMU_SYS_POLL, KIND_POLL},
+	{SYS_nanosleep, KIND_NANOSLEEP},
+	{SYS_unshare, KIND_UNSHARE},
+	{SYS_close_range, KIND_CLOSE_RANGE},
+	{SYS_membarrier, KIND_MEMBARRIER},
+	{SYS_seccomp, KIND_SECCOMP},
+	{SYS_prctl, KIND_PRCTL},
+	{SYS_kcmp, KIND_KCMP},
+	{SYS_tgkill, KIND_TGKILL},
+	{SYS_rt_tgsigqueueinfo, KIND_ASK},
+	{SYS_getdents64, KIND_GETDENTS},
+	{SYS_lseek, KIND_LSEEK},
+	{SYS_process_vm_readv, KIND_READV},
+	{SYS_process_vm_writev, KIND_READV},
+	{SYS_pipe2, KIND_PIPE},
+	{SYS_clone, KIND_CLONE},
+	{SYS_wait4, KIND_WAIT4},
+	{SYS_shmctl, KIND_SHMCTL},
+	{SYS_pidfd_open, KIND_PIDFD},
+	{SYS_pidfd_getfd, KIND_PIDFD},
+	{SYS_faccessat, KIND_OTHER},
+	{SYS_readlinkat, KIND_OTHER},
+};
+
 enum kind kind_of(long nr, const long args[6], bool app)
 {
-	static const struct {
-		short nr, kind;
-	} plain[] = {
-		{SYS_userfaultfd, KIND_USERFAULTFD},
-		{SYS_mmap, KIND_MMAP},
-		{SYS_munmap, KIND_MUNMAP},
-		{SYS_mprotect, KIND_MPROTECT},
-		{SYS_madvise, KIND_MADVISE},
-		{SYS_mlock2, KIND_MLOCK},
-		{SYS_munlock, KIND_MUNLOCK},
-		{SYS_openat, KIND_OPENAT},
-		{SYS_openat2, KIND_OPENAT},
-		{SYS_pread64, KIND_READ},
-		{SYS_close, KIND_CLOSE},
-		{SYS_fstat, KIND_STAT},
-		{SYS_statx, KIND_STAT},
-		{SYS_fstatfs, KIND_STAT},
-		{SYS_prlimit64, KIND_PRLIMIT},
-		{HMMU_SYS_POLL, KIND_POLL},
-		{SYS_nanosleep, KIND_NANOSLEEP},
-		{SYS_unshare, KIND_UNSHARE},
-		{SYS_close_range, KIND_CLOSE_RANGE},
-		{SYS_membarrier, KIND_MEMBARRIER},
-		{SYS_seccomp, KIND_SECCOMP},
-		{SYS_prctl, KIND_PRCTL},
-		{SYS_kcmp, KIND_KCMP},
-		{SYS_tgkill, KIND_TGKILL},
-		{SYS_rt_tgsigqueueinfo, KIND_ASK},
-		{SYS_getdents64, KIND_GETDENTS},
-		{SYS_lseek, KIND_LSEEK},
-		{SYS_process_vm_readv, KIND_READV},
-		{SYS_process_vm_writev, KIND_READV},
-		{SYS_pipe2, KIND_PIPE},
-		{SYS_clone, KIND_CLONE},
-		{SYS_wait4, KIND_WAIT4},
-		{SYS_shmctl, KIND_SHMCTL},
-		{SYS_pidfd_open, KIND_PIDFD},
-		{SYS_pidfd_getfd, KIND_PIDFD},
-		{SYS_faccessat, KIND_OTHER},
-		{SYS_readlinkat, KIND_OTHER},
-	};
-
 	if (app)
 		return of_app(nr);
 	switch (nr) {

@@ -554,6 +554,18 @@ static int run_one(char *text)
 	return s->failures ? 1 : 0;
 }
 
+static bool map_runs(void)
+{
+	for (unsigned int i = 0; i < JOBS_MAX; i++) {
+		job[i].run =
+			__real_mmap64(NULL, sizeof(struct fault_run), PROT_READ | PROT_WRITE,
+				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		if (job[i].run == MAP_FAILED)
+			return false;
+	}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -608,13 +620,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	sites_read();
-	for (unsigned int i = 0; i < JOBS_MAX; i++) {
-		job[i].run =
-			__real_mmap64(NULL, sizeof(struct fault_run), PROT_READ | PROT_WRITE,
-				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-		if (job[i].run == MAP_FAILED)
-			return 2;
-	}
+	if (!map_runs())
+		return 2;
 	if (one)
 		return run_one(one);
 	return mode == 'p' ? run_plants() : run_scenarios(only, all);
